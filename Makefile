@@ -1,0 +1,59 @@
+# Everything a developer types; `make` alone lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+KERNELS := $(wildcard csrc/*.cpp csrc/*.h)
+# A copy of the tree with the debug build, so that the release build stays where it is.
+DEBUG := build/debug
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-debug lint format bench-fit picture clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: .venv/stamp  ## build the kernels and install everything into .venv
+
+.venv/stamp: pyproject.toml constraints.txt setup.py $(KERNELS)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt setuptools wheel pybind11
+	$(BIN)/pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup  ## quantize the digits of scikit-learn
+	$(BIN)/geoquant demo
+
+test: setup  ## run the tests and the examples in docstrings
+	$(BIN)/pytest
+
+test-slow: setup  ## run the tests that need minutes
+	$(BIN)/pytest -m slow
+
+test-debug: setup  ## run the kernels' tests with their asserts on
+	GEOQUANT_BUILD=debug $(BIN)/python setup.py --quiet build_ext --build-lib $(DEBUG)/lib --build-temp $(DEBUG)/temp
+	rm -rf $(DEBUG)/tree
+	mkdir -p $(DEBUG)/tree
+	tar -cf - --exclude='*.so' --exclude=__pycache__ geoquant tests pyproject.toml | tar -xf - -C $(DEBUG)/tree
+	cp $(DEBUG)/lib/geoquant/_core*.so $(DEBUG)/tree/geoquant
+	cd $(DEBUG)/tree && $(CURDIR)/$(BIN)/python -c 'from geoquant import _core; assert _core.BUILD_TYPE == "debug", _core'
+	cd $(DEBUG)/tree && $(CURDIR)/$(BIN)/python -m pytest tests/graph tests/clustering tests/test_kernels.py
+
+lint: setup  ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(KERNELS)
+
+format: setup  ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(KERNELS)
+
+bench-fit: setup  ## time a fit beside its peers
+	$(BIN)/python -m benchmarks.speed.fit
+
+picture: setup  ## draw the picture of the README
+	$(BIN)/python docs/make_picture.py
+
+clean:  ## remove what was built, .venv included
+	rm -rf .venv build dist *.egg-info geoquant/_core*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find geoquant tests -name __pycache__ -type d -prune -exec rm -rf {} +
