@@ -1,0 +1,290 @@
+// The Python face of the kernels: checks what would crash, builds views, releases the GIL, returns
+// owned arrays. No algorithm lives here, and no other file knows of Python.
+#include <pybind11/pybind11.h>
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "components.h"
+#include "csr_graph.h"
+#include "edge_list.h"
+#include "exact_neighbors.h"
+#include "medoids.h"
+#include "run_control.h"
+#include "seeding.h"
+#include "shortest_paths.h"
+#include "swap.h"
+
+namespace py = pybind11;
+using namespace py::literals;
+
+namespace geoquant {
+namespace {
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+void require(bool condition, const std::string& message) {
+  if (!condition) throw py::value_error(message);
+}
+
+template <class T>
+void require_length(const Array<T>& array, py::ssize_t length, const char* name) {
+  require(array.ndim() == 1 && array.shape(0) == length,
+          std::string(name) + " must have shape (" + std::to_string(length) + ",)");
+}
+
+// Hands a vector over to NumPy without copying it.
+template <class T>
+py::array_t<T> owned_array(std::vector<T>&& values, std::vector<py::ssize_t> shape = {}) {
+  auto* heap = new std::vector<T>(std::move(values));
+  py::capsule owner(heap, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+  if (shape.empty()) shape = {static_cast<py::ssize_t>(heap->size())};
+  return py::array_t<T>(shape, heap->data(), owner);
+}
+
+// Borrowed arrays of a graph; keeps them alive while a kernel runs.
+class GraphArrays {
+ public:
+  GraphArrays(Array<EdgeOffset> indptr, Array<NodeId> indices, Array<float> lengths)
+      : indptr_(std::move(indptr)), indices_(std::move(indices)), lengths_(std::move(lengths)) {
+    require(indptr_.ndim() == 1 && indptr_.size() >= 1, "indptr must have shape (n_nodes + 1,)");
+    require_length(indices_, indptr_.at(indptr_.size() - 1), "indices");
+    require_length(lengths_, indices_.size(), "lengths");
+    for (py::ssize_t e = 0; e < lengths_.size(); ++e) {
+      const double length = static_cast<double>(lengths_.data()[e]);
+      mean_length_ += length;
+      longest_length_ = std::max(longest_length_, length);
+    }
+    mean_length_ /= static_cast<double>(std::max<py::ssize_t>(1, lengths_.size()));
+  }
+
+  CsrGraph view() const {
+    return {static_cast<NodeId>(indptr_.size() - 1),
+            indptr_.data(),
+            indices_.data(),
+            lengths_.data(),
+            mean_length_,
+            longest_length_};
+  }
+
+ private:
+  Array<EdgeOffset> indptr_;
+  Array<NodeId> indices_;
+  Array<float> lengths_;
+  double mean_length_ = 0.0;
+  double longest_length_ = 0.0;
+};
+
+void interrupt_if_signalled() {
+  py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+// `progress` is None or a callable (done, total); it may raise to stop the run.
+RunControl run_control(const py::object& progress) {
+  if (progress.is_none()) return {interrupt_if_signalled, {}};
+  return {interrupt_if_signalled, [progress](std::int64_t done, std::int64_t total) {
+            py::gil_scoped_acquire gil;
+            progress(done, total);
+          }};
+}
+
+std::vector<NodeId> checked_nodes(const Array<NodeId>& nodes, NodeId n_nodes, const char* name) {
+  require(nodes.ndim() == 1, std::string(name) + " must be one-dimensional");
+  std::vector<NodeId> checked(nodes.data(), nodes.data() + nodes.size());
+  for (const NodeId node : checked) {
+    require(node >= 0 && node < n_nodes, std::string(name) + " must lie in [0, " +
+                                             std::to_string(n_nodes) + "), found " +
+                                             std::to_string(node));
+  }
+  return checked;
+}
+
+py::tuple bind_nearest_source(const GraphArrays& graph, const Array<NodeId>& sources) {
+  const auto nodes = checked_nodes(sources, graph.view().n_nodes, "sources");
+  RunControl control = run_control(py::none());
+  NearestSource result;
+  {
+    py::gil_scoped_release release;
+    result = nearest_source(graph.view(), nodes, control);
+  }
+  return py::make_tuple(owned_array(std::move(result.distance)),
+                        owned_array(std::move(result.source)),
+                        owned_array(std::move(result.predecessor)));
+}
+
+py::tuple bind_two_nearest_sources(const GraphArrays& graph, const Array<NodeId>& sources) {
+  const auto nodes = checked_nodes(sources, graph.view().n_nodes, "sources");
+  RunControl control = run_control(py::none());
+  std::vector<double> distance;
+  std::vector<CentreId> source;
+  {
+    py::gil_scoped_release release;
+    for (const TwoNearest& near : two_nearest_sources(graph.view(), nodes, control)) {
+      distance.insert(distance.end(), {near.d1, near.d2});
+      source.insert(source.end(), {near.c1, near.c2});
+    }
+  }
+  const std::vector<py::ssize_t> shape{graph.view().n_nodes, 2};
+  return py::make_tuple(owned_array(std::move(distance), shape),
+                        owned_array(std::move(source), shape));
+}
+
+py::array_t<NodeId> bind_kmeanspp_seeds(const GraphArrays& graph, const Array<double>& weights,
+                                        int power, const Array<double>& uniforms,
+                                        const py::object& progress) {
+  require_length(weights, graph.view().n_nodes, "weights");
+  require(uniforms.ndim() == 2 && uniforms.shape(1) >= 1 && uniforms.shape(0) >= 1 &&
+              uniforms.shape(0) <= graph.view().n_nodes,
+          "uniforms must have shape (n_seeds, n_trials) with 1 <= n_seeds <= n_nodes");
+  RunControl control = run_control(progress);
+  std::vector<NodeId> seeds;
+  {
+    py::gil_scoped_release release;
+    seeds = kmeanspp_seeds(graph.view(), weights.data(), power, uniforms.data(),
+                           static_cast<int>(uniforms.shape(0)), static_cast<int>(uniforms.shape(1)),
+                           control);
+  }
+  return owned_array(std::move(seeds));
+}
+
+py::array_t<NodeId> bind_cell_medoids(const GraphArrays& graph, const Array<double>& weights,
+                                      int power, const Array<CentreId>& labels,
+                                      const Array<NodeId>& centres, int n_threads,
+                                      const py::object& progress) {
+  require_length(weights, graph.view().n_nodes, "weights");
+  require_length(labels, graph.view().n_nodes, "labels");
+  const auto nodes = checked_nodes(centres, graph.view().n_nodes, "centres");
+  checked_nodes(labels, static_cast<NodeId>(nodes.size()), "labels");
+  for (std::size_t c = 0; c < nodes.size(); ++c) {
+    require(labels.at(nodes[c]) == static_cast<CentreId>(c),
+            "centres must be members of their cells");
+  }
+  RunControl control = run_control(progress);
+  std::vector<NodeId> medoids;
+  {
+    py::gil_scoped_release release;
+    medoids = cell_medoids(graph.view(), weights.data(), power, labels.data(), nodes, n_threads,
+                           control);
+  }
+  return owned_array(std::move(medoids));
+}
+
+py::tuple bind_swap_centres(const GraphArrays& graph, const Array<double>& weights, int power,
+                            const Array<NodeId>& centres, const Array<NodeId>& candidates,
+                            std::int64_t max_evaluations, int n_threads,
+                            const py::object& progress) {
+  require_length(weights, graph.view().n_nodes, "weights");
+  const auto nodes = checked_nodes(centres, graph.view().n_nodes, "centres");
+  require(nodes.size() >= 2, "centres must be at least 2");
+  const auto tried = checked_nodes(candidates, graph.view().n_nodes, "candidates");
+  RunControl control = run_control(progress);
+  SwapResult result;
+  {
+    py::gil_scoped_release release;
+    result = swap_centres(graph.view(), weights.data(), power, nodes, tried, max_evaluations,
+                          n_threads, control);
+  }
+  return py::make_tuple(owned_array(std::move(result.centres)), result.energy, result.n_swaps,
+                        result.n_evaluations, result.is_local_optimum);
+}
+
+py::array_t<NodeId> bind_connected_components(const GraphArrays& graph) {
+  std::vector<NodeId> labels;
+  {
+    py::gil_scoped_release release;
+    labels = connected_components(graph.view());
+  }
+  return owned_array(std::move(labels));
+}
+
+py::tuple bind_symmetric_csr(NodeId n_nodes, const Array<NodeId>& from, const Array<NodeId>& to,
+                             const Array<float>& lengths) {
+  require(n_nodes >= 0, "n_nodes must not be negative");
+  checked_nodes(from, n_nodes, "from_node");
+  checked_nodes(to, n_nodes, "to_node");
+  require_length(to, from.size(), "to_node");
+  require_length(lengths, from.size(), "lengths");
+  CsrArrays csr;
+  {
+    py::gil_scoped_release release;
+    csr = symmetric_csr(n_nodes, from.size(), from.data(), to.data(), lengths.data());
+  }
+  return py::make_tuple(owned_array(std::move(csr.indptr)), owned_array(std::move(csr.indices)),
+                        owned_array(std::move(csr.lengths)));
+}
+
+Points points_view(const Array<float>& values, const char* name) {
+  require(values.ndim() == 2, std::string(name) + " must be two-dimensional");
+  return {values.shape(0), values.shape(1), values.data()};
+}
+
+py::tuple bind_exact_neighbors(const Array<float>& points, const Array<float>& queries,
+                               const Array<std::int64_t>& candidates, const Array<double>& reach,
+                               const std::optional<Array<std::int64_t>>& self, std::int64_t n_kept,
+                               int n_threads) {
+  const Points among = points_view(points, "points");
+  const Points asked = points_view(queries, "queries");
+  require(among.dim == asked.dim, "queries must have the dimension of points");
+  require(candidates.ndim() == 2 && candidates.shape(0) == asked.n_points,
+          "candidates must have shape (n_queries, n_candidates)");
+  require_length(reach, asked.n_points, "reach");
+  if (self) require_length(*self, asked.n_points, "self_id");
+  for (py::ssize_t i = 0; i < candidates.size(); ++i) {
+    require(candidates.data()[i] >= -1 && candidates.data()[i] < among.n_points,
+            "candidates must lie in [-1, n_points)");
+  }
+  RunControl control = run_control(py::none());
+  ExactNeighbors result;
+  {
+    py::gil_scoped_release release;
+    result = exact_neighbors(among, asked, candidates.data(), candidates.shape(1), reach.data(),
+                             self ? self->data() : nullptr, n_kept, n_threads, control);
+  }
+  const std::vector<py::ssize_t> shape{asked.n_points, n_kept};
+  return py::make_tuple(owned_array(std::move(result.distance), shape),
+                        owned_array(std::move(result.index), shape),
+                        owned_array(std::move(result.is_certain)));
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "Compiled kernels of geoquant; see the headers in csrc/ for what each computes.";
+#ifdef NDEBUG
+  m.attr("BUILD_TYPE") = "release";
+#else
+  m.attr("BUILD_TYPE") = "debug";
+#endif
+  py::class_<GraphArrays>(m, "GraphArrays")
+      .def(py::init<Array<EdgeOffset>, Array<NodeId>, Array<float>>(),
+           py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
+           py::arg("lengths").noconvert());
+  m.def("nearest_source", &bind_nearest_source, "graph"_a, py::arg("sources").noconvert());
+  m.def("two_nearest_sources", &bind_two_nearest_sources, "graph"_a,
+        py::arg("sources").noconvert());
+  m.def("kmeanspp_seeds", &bind_kmeanspp_seeds, "graph"_a, py::arg("weights").noconvert(),
+        "power"_a, py::arg("uniforms").noconvert(), "progress"_a = py::none());
+  m.def("cell_medoids", &bind_cell_medoids, "graph"_a, py::arg("weights").noconvert(), "power"_a,
+        py::arg("labels").noconvert(), py::arg("centres").noconvert(), "n_threads"_a = 1,
+        "progress"_a = py::none());
+  m.def("swap_centres", &bind_swap_centres, "graph"_a, py::arg("weights").noconvert(), "power"_a,
+        py::arg("centres").noconvert(), py::arg("candidates").noconvert(), "max_evaluations"_a,
+        "n_threads"_a = 1, "progress"_a = py::none());
+  m.def("connected_components", &bind_connected_components, "graph"_a);
+  m.def("symmetric_csr", &bind_symmetric_csr, "n_nodes"_a, py::arg("from_node").noconvert(),
+        py::arg("to_node").noconvert(), py::arg("lengths").noconvert());
+  m.def("exact_neighbors", &bind_exact_neighbors, py::arg("points").noconvert(),
+        py::arg("queries").noconvert(), py::arg("candidates").noconvert(),
+        py::arg("reach").noconvert(), py::arg("self_id").noconvert() = py::none(), "n_kept"_a,
+        "n_threads"_a = 1);
+}
+
+}  // namespace geoquant

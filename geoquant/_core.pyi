@@ -1,0 +1,59 @@
+from collections.abc import Callable
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+BUILD_TYPE: Final[Literal["release", "debug"]]
+
+_Progress: TypeAlias = Callable[[int, int], None] | None
+_Int32: TypeAlias = npt.NDArray[np.int32]
+_Int64: TypeAlias = npt.NDArray[np.int64]
+_Float32: TypeAlias = npt.NDArray[np.float32]
+_Float64: TypeAlias = npt.NDArray[np.float64]
+
+class GraphArrays:
+    def __init__(self, indptr: _Int64, indices: _Int32, lengths: _Float32) -> None: ...
+
+def nearest_source(graph: GraphArrays, sources: _Int32) -> tuple[_Float64, _Int32, _Int32]: ...
+def two_nearest_sources(graph: GraphArrays, sources: _Int32) -> tuple[_Float64, _Int32]: ...
+def kmeanspp_seeds(
+    graph: GraphArrays,
+    weights: _Float64,
+    power: int,
+    uniforms: _Float64,
+    progress: _Progress = None,
+) -> _Int32: ...
+def cell_medoids(
+    graph: GraphArrays,
+    weights: _Float64,
+    power: int,
+    labels: _Int32,
+    centres: _Int32,
+    n_threads: int = 1,
+    progress: _Progress = None,
+) -> _Int32: ...
+def swap_centres(
+    graph: GraphArrays,
+    weights: _Float64,
+    power: int,
+    centres: _Int32,
+    candidates: _Int32,
+    max_evaluations: int,
+    n_threads: int = 1,
+    progress: _Progress = None,
+) -> tuple[_Int32, float, int, int, bool]: ...
+def connected_components(graph: GraphArrays) -> _Int32: ...
+def symmetric_csr(
+    n_nodes: int, from_node: _Int32, to_node: _Int32, lengths: _Float32
+) -> tuple[_Int64, _Int32, _Float32]: ...
+def exact_neighbors(
+    points: _Float32,
+    queries: _Float32,
+    candidates: _Int64,
+    reach: _Float64,
+    self_id: _Int64 | None = None,
+    *,
+    n_kept: int,
+    n_threads: int = 1,
+) -> tuple[_Float32, _Int32, npt.NDArray[np.uint8]]: ...

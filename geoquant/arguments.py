@@ -1,0 +1,47 @@
+"""The check that every whole-number argument passes."""
+
+from __future__ import annotations
+
+import operator
+
+from geoquant.errors import InputError
+
+
+def check_count(value: object, name: str, least: int, most: int | None = None) -> int:
+    """Give a whole-number argument as an int.
+
+    Parameters
+    ----------
+    value : object
+        Any integer, NumPy's too; not a bool.
+    name : str
+        What the error calls it.
+    least : int
+        Smallest value allowed.
+    most : int, optional
+        Largest value allowed.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    InputError
+        If `value` is no integer or out of range.
+
+    Examples
+    --------
+    >>> from geoquant.arguments import check_count
+    >>> check_count(3, "n_clusters", 1)
+    3
+    """
+    try:
+        count = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        count = least - 1
+    is_in_range = count >= least and (most is None or count <= most)
+    if isinstance(value, bool) or not is_in_range:
+        allowed = f"of at least {least}" if most is None else f"in [{least}, {most}]"
+        raise InputError(f"{name} must be an integer {allowed}, found {value!r}")
+    return count

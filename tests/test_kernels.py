@@ -1,0 +1,277 @@
+"""The compiled kernels by themselves: what they refuse, and how they are stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from geoquant import _core
+from tests.graphs import path, random_graph, two_cliques
+
+NODES = np.array([0, 2], np.int32)
+ONES = np.ones(3)
+
+
+def line() -> _core.GraphArrays:
+    return path(1.0, 1.0).arrays
+
+
+def int32(*values: int) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+def test_build_type_is_told() -> None:
+    """The extension says whether its asserts are on."""
+    assert _core.BUILD_TYPE in ("release", "debug")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "arguments", "message"),
+    [
+        ("nearest_source", (int32(3),), r"sources must lie in \[0, 3\), found 3"),
+        ("nearest_source", (int32(-1),), r"sources must lie in \[0, 3\), found -1"),
+        ("nearest_source", (np.zeros((1, 1), np.int32),), "sources must be one-dimensional"),
+        ("two_nearest_sources", (int32(0, 9),), "sources must lie"),
+        ("kmeanspp_seeds", (np.ones(2), 1, np.ones((1, 1))), r"weights must have shape \(3,\)"),
+        ("kmeanspp_seeds", (ONES, 1, np.ones((4, 1))), "uniforms must have shape"),
+        ("kmeanspp_seeds", (ONES, 1, np.ones((0, 1))), "uniforms must have shape"),
+        ("kmeanspp_seeds", (ONES, 1, np.ones((1, 0))), "uniforms must have shape"),
+        ("kmeanspp_seeds", (ONES, 1, np.ones(3)), "uniforms must have shape"),
+        ("cell_medoids", (np.ones(2), 1, int32(0, 0, 1), NODES), "weights must have shape"),
+        ("cell_medoids", (ONES, 1, int32(0, 1), NODES), r"labels must have shape \(3,\)"),
+        ("cell_medoids", (ONES, 1, int32(0, 2, 1), NODES), r"labels must lie in \[0, 2\), found 2"),
+        ("cell_medoids", (ONES, 1, int32(0, -1, 1), NODES), "labels must lie"),
+        ("cell_medoids", (ONES, 1, int32(0, 0, 1), int32(0, 3)), "centres must lie"),
+        ("cell_medoids", (ONES, 1, int32(1, 0, 0), NODES), "centres must be members"),
+        ("swap_centres", (np.ones(2), 1, NODES, int32(1), 9), "weights must have shape"),
+        ("swap_centres", (ONES, 1, int32(0), int32(1), 9), "centres must be at least 2"),
+        ("swap_centres", (ONES, 1, int32(0, 3), int32(1), 9), "centres must lie"),
+        ("swap_centres", (ONES, 1, NODES, int32(3), 9), "candidates must lie"),
+        ("swap_centres", (ONES, 1, NODES, int32(-1), 9), "candidates must lie"),
+    ],
+)
+def test_graph_kernels_refuse(kernel: str, arguments: tuple, message: str) -> None:
+    """Arguments that would be read out of bounds are refused by name."""
+    with pytest.raises(ValueError, match=message):
+        getattr(_core, kernel)(line(), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "arguments"),
+    [
+        ("nearest_source", (np.array([0]),)),
+        ("nearest_source", ([0],)),
+        ("nearest_source", (np.array([0.0]),)),
+        ("kmeanspp_seeds", (np.ones(3, np.float32), 1, np.ones((1, 1)))),
+        ("cell_medoids", (ONES, 1, np.zeros(3), NODES)),
+        ("swap_centres", (ONES, 1, NODES, np.array([1]), 9)),
+    ],
+)
+def test_graph_kernels_convert_nothing(kernel: str, arguments: tuple) -> None:
+    """Arrays of other types are refused, not converted and truncated in silence."""
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        getattr(_core, kernel)(line(), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("indptr", "indices", "lengths", "message"),
+    [
+        ([0, 1], [0, 0], [1.0, 1.0], r"indices must have shape \(1,\)"),
+        ([0, 2], [0, 0], [1.0], r"lengths must have shape \(2,\)"),
+        ([0, -3], [], [], "indices must have shape"),
+        ([], [], [], "indptr must have shape"),
+    ],
+)
+def test_graph_arrays_refuse(indptr: list, indices: list, lengths: list, message: str) -> None:
+    """Arrays of a graph that contradict one another are refused."""
+    with pytest.raises(ValueError, match=message):
+        _core.GraphArrays(np.array(indptr, np.int64), int32(*indices), np.float32(lengths))
+
+
+def neighbours(**changes: Any) -> tuple:
+    arguments = {
+        "points": np.zeros((3, 2), np.float32),
+        "queries": np.zeros((1, 2), np.float32),
+        "candidates": np.array([[0, 1]]),
+        "reach": np.array([np.inf]),
+        "n_kept": 1,
+    }
+    return _core.exact_neighbors(**arguments | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"points": np.zeros(3, np.float32)}, "points must be two-dimensional"),
+        ({"queries": np.zeros((1, 3), np.float32)}, "queries must have the dimension of points"),
+        ({"candidates": np.array([[3, 0]])}, r"candidates must lie in \[-1, n_points\)"),
+        ({"candidates": np.array([[-2, 0]])}, "candidates must lie"),
+        ({"candidates": np.array([[0], [1]])}, "candidates must have shape"),
+        ({"reach": np.ones(2)}, r"reach must have shape \(1,\)"),
+        ({"self_id": np.zeros(2, np.int64)}, r"self_id must have shape \(1,\)"),
+        ({"n_kept": -1}, "vector|n_kept"),
+    ],
+)
+def test_neighbour_kernel_refuses(changes: dict, message: str) -> None:
+    """Candidates and shapes that would be read out of bounds are refused."""
+    with pytest.raises(ValueError, match=message):
+        neighbours(**changes)
+
+
+def test_neighbour_kernel_by_hand() -> None:
+    """Candidates are ranked by (distance, id), each once, itself and -1 left out."""
+    distance, index, is_certain = neighbours(
+        points=np.float32([[3, 4], [0, 0], [0, 0], [1, 0]]),
+        queries=np.float32([[0, 0], [0, 0]]),
+        candidates=np.array([[3, 2, 1, 2], [0, 1, -1, -1]]),
+        reach=np.array([1.5, 1.0]),
+        self_id=np.array([1, 2]),
+        n_kept=2,
+    )
+    assert index.tolist() == [[2, 3], [1, 0]]
+    assert distance.tolist() == [[0.0, 1.0], [0.0, 5.0]]
+    assert is_certain.tolist() == [1, 0]
+
+
+def test_neighbour_kernel_tells_where_none_is_left() -> None:
+    """Too few candidates leave -1 at infinity, uncertain unless all points were proposed."""
+    distance, index, is_certain = neighbours(reach=np.array([9.0]), n_kept=3)
+    assert index.tolist() == [[0, 1, -1]]
+    assert distance.tolist() == [[0.0, 0.0, np.inf]]
+    assert is_certain.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("n_nodes", "ends", "lengths", "message"),
+    [
+        (2, ([0], [2]), [1.0], "to_node must lie"),
+        (2, ([-1], [0]), [1.0], "from_node must lie"),
+        (2, ([0, 1], [1]), [1.0, 1.0], "to_node must have shape"),
+        (2, ([0], [1]), [1.0, 2.0], "lengths must have shape"),
+    ],
+)
+def test_edge_list_kernel_refuses(n_nodes: int, ends: tuple, lengths: list, message: str) -> None:
+    """Edges out of bounds are refused."""
+    with pytest.raises(ValueError, match=message):
+        _core.symmetric_csr(n_nodes, int32(*ends[0]), int32(*ends[1]), np.float32(lengths))
+
+
+NO_EDGES = (
+    "_core.GraphArrays(np.zeros(4, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))"
+)
+CALLS = {
+    "a negative number of nodes": "_core.symmetric_csr("
+    "-1, np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))",
+    "seeds on a disconnected graph": f"_core.kmeanspp_seeds({NO_EDGES}, np.ones(3), 1, "
+    "np.full((3, 2), 0.5))",
+    "medoids on a disconnected graph": f"_core.cell_medoids({NO_EDGES}, np.ones(3), 1, "
+    "np.int32([0, 0, 1]), np.int32([0, 2]))",
+    "no graph": "_core.nearest_source(None, np.int32([0]))",
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_kernels_do_not_crash(request: pytest.FixtureRequest, call: str) -> None:
+    """What no public function passes on ends in a result or an error, not in a dead process."""
+    code = f"import numpy as np\nfrom geoquant import _core\n{CALLS[call]}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=request.config.rootpath, capture_output=True, check=False
+    )
+    assert done.returncode in (0, 1)
+
+
+class StopError(Exception):
+    pass
+
+
+def stop(done: int, total: int) -> None:
+    raise StopError(f"{done} of {total}")
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_a_callback_that_raises_stops_the_swaps(n_threads: int) -> None:
+    """The exception comes out as it is, the inputs are as before, and the kernel works again."""
+    graph = random_graph(0, 400)
+    weights, centres = np.ones(400), np.arange(5, dtype=np.int32)
+    candidates = np.arange(400, dtype=np.int32)[::-1].copy()
+    arrays = weights, centres, candidates
+    before = [array.tobytes() for array in arrays]
+    call = (graph.arrays, weights, 1, centres, candidates, 10**9, n_threads)
+    with pytest.raises(StopError, match="of 400"):
+        _core.swap_centres(*call, stop)
+    assert [array.tobytes() for array in arrays] == before
+    assert _core.swap_centres(*call)[-1]
+
+
+def test_a_callback_that_raises_stops_the_seeding() -> None:
+    """Seeding ends with what the callback raised."""
+    with pytest.raises(StopError, match="of 3"):
+        _core.kmeanspp_seeds(two_cliques(4, 2.0).arrays, np.ones(8), 1, np.full((3, 1), 0.5), stop)
+
+
+def test_progress_reports_are_paced_and_complete() -> None:
+    """Reports never go beyond the total of seeds, and the last is complete."""
+    heard: list[tuple[int, int]] = []
+    uniforms = np.random.default_rng(0).random((50, 2))
+    _core.kmeanspp_seeds(
+        random_graph(0, 400).arrays, np.ones(400), 1, uniforms, lambda *r: heard.append(r)
+    )
+    assert heard[-1] == (50, 50)
+    assert [done for done, _ in heard] == sorted({done for done, _ in heard})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to oneself")
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_ctrl_c_stops_long_swaps(n_threads: int) -> None:
+    """An interrupt ends a search of minutes at once, with KeyboardInterrupt."""
+    graph = random_graph(0, 30_000)
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.3, interrupt)
+    is_finished = False
+    with pytest.raises(KeyboardInterrupt):
+        timer.start()
+        _core.swap_centres(
+            graph.arrays,
+            np.ones(30_000),
+            2,
+            int32(0, 1, 2),
+            np.arange(30_000, dtype=np.int32),
+            10**12,
+            n_threads,
+        )
+        is_finished = True
+        time.sleep(2)  # the interrupt is not to hit another test
+    assert not is_finished, "the swaps ended before the interrupt: take a larger graph"
+    assert time.monotonic() - sent[0] < 1.0
+
+
+def test_threads_leave_no_trace_on_errors() -> None:
+    """A hundred runs that are stopped leave no thread behind."""
+    graph = random_graph(0, 200)
+    before = (
+        threading.active_count(),
+        len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0,
+    )
+    for _ in range(100):
+        with pytest.raises(StopError):
+            _core.swap_centres(
+                graph.arrays, np.ones(200), 1, int32(0, 1), int32(5, 6), 10**9, 3, stop
+            )
+    after = (
+        threading.active_count(),
+        len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0,
+    )
+    assert after == before
