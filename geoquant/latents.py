@@ -1,0 +1,578 @@
+"""Latents from files and arrays: reading them, checking them, and collapsing equal rows."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from geoquant.errors import FileFormatError, InputError, ResourceError
+from geoquant.files import byte_count, open_regular, read_safetensors, safetensors_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+AnyArray: TypeAlias = npt.NDArray[Any]
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+Float64Array: TypeAlias = npt.NDArray[np.float64]
+PathLike: TypeAlias = str | os.PathLike[str]
+
+#: Largest array that is unpacked from an ``.npz`` file, in bytes.
+MAX_NPZ_BYTES = 16 << 30
+# Real latents hardly compress; an archive beyond both of these is a bomb or a mistake.
+_HARMLESS_BYTES = 16 << 20
+_MAX_RATIO = 100
+# Files of many tensors (whole models) have longer headers than a codebook.
+_MAX_LATENTS_HEADER = 100_000_000
+_MAX_NPY_HEADER = 10_000
+_MAX_MAGNITUDE = 1e18
+_SHOWN_ROWS = 5
+_BLOCK_ROWS = 8192
+
+_NPY_ENTRY = (
+    r"""(['"])(descr|fortran_order|shape)\1\s*:\s*"""
+    r"""(['"][^'"]*['"]|True|False|\(\s*(?:\d+\s*,\s*)*(?:\d+\s*)?\))"""
+)
+_NPY_HEADER = re.compile(rf"\{{\s*(?:{_NPY_ENTRY.replace(chr(92) + '1', '.')}\s*,?\s*){{3}}\}}\s*")
+
+
+class _NpyHeader(NamedTuple):
+    """What the header of an ``.npy`` file says, and how many bytes it takes itself."""
+
+    dtype: np.dtype[Any]
+    fortran_order: bool
+    shape: tuple[int, ...]
+    n_header_bytes: int
+    n_data_bytes: int
+
+
+# ----------------------------------------------------------------------------------- arrays
+
+
+def check_latents(latents: object, *, name: str = "latents") -> Float32Array:
+    """Latents as a float32 array in C order, or an error that says how to get one.
+
+    Parameters
+    ----------
+    latents : array_like, shape (n, d), n > 0, d > 0
+        Floats or integers of at most 64 bits, in any memory layout and byte order; also lists
+        and whatever NumPy can view as an array, such as CPU tensors. Never written to.
+        Numbers that float32 cannot hold exactly are rounded to the nearest it can.
+    name : str, default "latents"
+        What error messages call the argument.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, d), C order
+        The input itself, not copied, where it is such an array already.
+
+    Raises
+    ------
+    InputError
+        If the array is not two-dimensional, empty, not real numbers, masked, sparse, not
+        finite, or so large that squared distances overflow float32.
+
+    Examples
+    --------
+    >>> from geoquant.latents import check_latents
+    >>> check_latents([[1, 2], [3, 4]])
+    array([[1., 2.],
+           [3., 4.]], dtype=float32)
+    """
+    given = _as_array(latents, name)
+    _check_dtype(given, name)
+    _check_shape(given, name)
+    with np.errstate(over="ignore", invalid="ignore"):
+        checked = np.require(given, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+        low, high = float(checked.min()), float(checked.max())
+    limit = _largest_magnitude(checked.shape[1])
+    # Written so that NaN, which min and max pass on, fails the test.
+    if not (-limit <= low and high <= limit):
+        _raise_for_bad_rows(given, limit, name)
+    return checked
+
+
+def _as_array(latents: object, name: str) -> AnyArray:
+    if hasattr(latents, "tocsr"):
+        raise InputError(
+            f"{name} must be a dense array, found the sparse {type(latents).__name__}; "
+            f"convert it with {name}.toarray()"
+        )
+    if isinstance(latents, np.ma.MaskedArray) and np.ma.getmaskarray(latents).any():
+        raise InputError(
+            f"{name} must have no masked entries, found {int(np.ma.getmaskarray(latents).sum())}; "
+            f"drop those rows or fill them with {name}.filled(value)"
+        )
+    try:
+        return np.asarray(latents)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name} must be convertible to a NumPy array, found {type(latents).__name__}: "
+            f"{error}; give rows of equal length, or tensor.detach().cpu().float().numpy()"
+        ) from error
+
+
+def _check_dtype(array: AnyArray, name: str) -> None:
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise InputError(
+            f"{name} must hold real numbers (float16, float32, float64 or integers), found dtype "
+            f"{array.dtype}; convert it, for instance with {name}.astype(np.float32)"
+        )
+
+
+def _check_shape(array: AnyArray, name: str) -> None:
+    if array.ndim == 1:
+        cure = f"use {name}.reshape(-1, 1) for latents of one number each, or "
+        cure += f"{name}.reshape(1, -1) for a single latent"
+    elif array.ndim != 2:
+        cure = f"use {name}.reshape(len({name}), -1), or move the channels last and give every "
+        cure += "site of a spatial latent as its own row"
+    elif 0 in array.shape:
+        cure = "give at least one latent of at least one number"
+    else:
+        return
+    raise InputError(f"{name} must have shape (n, d), n > 0, d > 0, found {array.shape}; {cure}")
+
+
+def _largest_magnitude(dim: int) -> float:
+    """Bound on the entries under which no squared distance overflows float32."""
+    # |x|^2 + |y|^2 + 2|xy| is at most 4 d m^2; half of the range is left for rounding.
+    return min(_MAX_MAGNITUDE, float(np.sqrt(np.finfo(np.float32).max / (8.0 * dim))))
+
+
+def _raise_for_bad_rows(array: AnyArray, limit: float, name: str) -> None:
+    not_finite = _rows_where(array, lambda block: ~np.isfinite(block))
+    if not_finite.size:
+        raise InputError(
+            f"{name} must be finite, found NaN or infinity in {not_finite.size} of {len(array)} "
+            f"rows ({_first(not_finite)}); drop them with "
+            f"{name}[np.isfinite({name}).all(axis=1)], or fix what produced them"
+        )
+    too_large = _rows_where(array, lambda block: np.abs(block.astype(np.float64)) > limit)
+    raise InputError(
+        f"{name} must not exceed {limit:.3g} in magnitude, so that squared distances fit in "
+        f"float32, found more in {too_large.size} of {len(array)} rows ({_first(too_large)}); "
+        f"rescale it, for instance {name} / np.abs({name}).max()"
+    )
+
+
+def _rows_where(array: AnyArray, test: Callable[[AnyArray], AnyArray]) -> npt.NDArray[np.intp]:
+    bad = [
+        start + np.flatnonzero(test(array[start : start + _BLOCK_ROWS]).any(axis=1))
+        for start in range(0, len(array), _BLOCK_ROWS)
+    ]
+    return np.concatenate(bad)
+
+
+def _first(rows: npt.NDArray[np.intp]) -> str:
+    shown = ", ".join(str(row) for row in rows[:_SHOWN_ROWS])
+    return f"row {shown}" if rows.size == 1 else f"the first: {shown}"
+
+
+def check_sample_weight(sample_weight: object, n: int) -> Float64Array:
+    """Weights of n latents as float64, or an error that says how to get them.
+
+    Parameters
+    ----------
+    sample_weight : array_like, shape (n,), or None
+        Finite, not negative, not all zero; None means that every weight is 1.
+    n : int
+        Number of latents.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        The input itself, not copied, where it is such an array already.
+
+    Raises
+    ------
+    InputError
+        If the weights have another shape, are no real numbers, or are negative, not finite, all
+        zero or of infinite sum.
+
+    Examples
+    --------
+    >>> from geoquant.latents import check_sample_weight
+    >>> check_sample_weight([2, 0], 2)
+    array([2., 0.])
+    """
+    if sample_weight is None:
+        return np.ones(n, dtype=np.float64)
+    given = _as_array(sample_weight, "sample_weight")
+    if given.dtype.kind not in "fiub":
+        raise InputError(f"sample_weight must hold real numbers, found dtype {given.dtype}")
+    if given.shape != (n,):
+        raise InputError(
+            f"sample_weight must have one weight per latent, shape ({n},), found {given.shape}"
+        )
+    weight = np.require(given, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
+    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
+    if bad.size:
+        raise InputError(
+            f"sample_weight must be finite and not negative, found {weight[bad[0]]} and "
+            f"{bad.size - 1} more such weights ({_first(bad)}); use 0 to leave a latent out"
+        )
+    with np.errstate(over="ignore"):
+        total = float(weight.sum())
+    if not 0 < total < np.inf:
+        raise InputError(
+            "sample_weight must have a positive, finite sum, found "
+            + ("weights that are all zero" if total == 0 else str(total))
+        )
+    return weight
+
+
+# ---------------------------------------------------------------------------- distinct rows
+
+
+@dataclass(frozen=True)
+class DistinctRows:
+    """The distinct rows of a data set, as weighted nodes.
+
+    Parameters
+    ----------
+    row : ndarray of int64, shape (m,)
+        For each node, the first row with its content.
+    node_of_row : ndarray of int32, shape (n,)
+        For each row, its node, or -1 if no row of that content has a positive weight.
+    weight : ndarray of float64, shape (m,)
+        For each node, the total weight of its rows; positive.
+    """
+
+    row: npt.NDArray[np.int64]
+    node_of_row: npt.NDArray[np.int32]
+    weight: Float64Array
+
+
+def distinct_rows(latents: Float32Array, sample_weight: object = None) -> DistinctRows:
+    """Collapse equal rows into one weighted node each, and leave out rows of weight zero.
+
+    Where nothing is to be collapsed or left out, node i is row i. Otherwise the order of the
+    nodes depends on the contents of the rows alone: shuffling the rows, or exchanging some of the
+    repetitions for integer weights, leads to the same nodes in the same order.
+
+    Parameters
+    ----------
+    latents : ndarray of float32, shape (n, d)
+        Finite, as :func:`check_latents` returns it. -0.0 equals 0.0.
+    sample_weight : array_like, shape (n,), optional
+        Weights as for :func:`check_sample_weight`. Default: 1.
+
+    Returns
+    -------
+    DistinctRows
+        As many nodes as rows only if node i is row i.
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be used, or there are 2**31 rows or more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.latents import distinct_rows
+    >>> nodes = distinct_rows(np.array([[1.0], [5.0], [1.0]], dtype=np.float32))
+    >>> np.sort(nodes.weight), nodes.node_of_row[0] == nodes.node_of_row[2]
+    (array([1., 2.]), np.True_)
+    """
+    n = len(latents)
+    if n >= 1 << 31:
+        raise InputError(f"latents must have fewer than 2**31 rows, found {n}; take a sample")
+    weight = check_sample_weight(sample_weight, n)
+    order, is_first = _grouped_by_content(latents)
+    if is_first.all() and np.all(weight > 0):
+        return DistinctRows(np.arange(n), np.arange(n, dtype=np.int32), weight.copy())
+    group = np.empty(n, dtype=np.int64)
+    group[order] = np.cumsum(is_first) - 1
+    group_weight = np.bincount(group, weights=weight).astype(np.float64, copy=False)
+    kept = group_weight > 0
+    node_of_group = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
+    # The order is stable, so the first of a group is its smallest row.
+    return DistinctRows(order[is_first][kept], node_of_group[group], group_weight[kept])
+
+
+def _grouped_by_content(
+    latents: Float32Array,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Rows in an order of their contents, equal ones together, and where each group starts."""
+    key = _hash_rows(latents)
+    order = np.argsort(key, kind="stable")
+    twins = np.flatnonzero(key[order[1:]] == key[order[:-1]])
+    equal = _rows_equal(latents, order[twins], order[twins + 1])
+    if not equal.all():
+        # Different rows share a hash: let the contents decide within it.
+        order = np.lexsort((*latents.T[::-1], key))
+        twins = np.arange(len(order) - 1)
+        equal = _rows_equal(latents, order[:-1], order[1:])
+    is_first = np.ones(len(order), dtype=np.bool_)
+    is_first[1 + twins[equal]] = False
+    return order.astype(np.int64, copy=False), is_first
+
+
+def _hash_rows(latents: Float32Array) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each row's content; every step is a bijection of the hash so far."""
+    key = np.full(len(latents), 0x243F6A8885A308D3, dtype=np.uint64)
+    for start in range(0, len(latents), _BLOCK_ROWS):
+        part = key[start : start + _BLOCK_ROWS]
+        # Adding zero turns -0.0 into 0.0.
+        block = latents[start : start + _BLOCK_ROWS] + np.float32(0)
+        for column in np.ascontiguousarray(block.T).view(np.uint32):
+            part ^= column
+            part *= np.uint64(0x9E3779B97F4A7C15)
+            part ^= part >> np.uint64(32)
+    return key
+
+
+def _rows_equal(
+    latents: Float32Array, first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]
+) -> npt.NDArray[np.bool_]:
+    equal = np.empty(len(first), dtype=np.bool_)
+    for start in range(0, len(first), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        equal[block] = (latents[first[block]] == latents[second[block]]).all(axis=1)
+    return equal
+
+
+# ------------------------------------------------------------------------------------ files
+
+
+def read_latents(path: PathLike, key: str | None = None) -> AnyArray:
+    """Read an array of latents from ``.npy``, ``.npz`` or ``.safetensors``.
+
+    Nothing in a file is believed before it agrees with the file's size, and nothing in it is
+    executed: pickled content is refused. The array still has to pass :func:`check_latents`.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A regular file with one of the three suffixes.
+    key : str, optional
+        Name of the array in an ``.npz`` or ``.safetensors`` file that holds several.
+
+    Returns
+    -------
+    ndarray
+        As stored. An ``.npy`` file is memory-mapped, read-only: do not change the file while
+        the array is in use.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, of another kind, damaged, or `key` does not name an array in it.
+    ResourceError
+        If memory does not suffice.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from geoquant.files import write_npy
+    >>> from geoquant.latents import read_latents
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "latents.npy")
+    ...     write_npy(path, np.zeros((3, 2), dtype=np.float32))
+    ...     read_latents(path).shape
+    (3, 2)
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".npy":
+        return _read_npy(path, key)
+    if suffix == ".npz":
+        return _read_npz(path, key)
+    if suffix == ".safetensors":
+        return _read_one_tensor(path, key)
+    cure = "save them with numpy.save(path, latents)"
+    if suffix in (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin"):
+        cure = "such files can run code when opened; load it where you trust it and "
+        cure += "numpy.save(path, tensor.detach().cpu().float().numpy())"
+    raise FileFormatError(
+        f"{os.fspath(path)}: latents are read from .npy, .npz and .safetensors files, found "
+        f"suffix {suffix!r}; {cure}"
+    )
+
+
+def _read_one_tensor(path: PathLike, key: str | None) -> AnyArray:
+    names = safetensors_names(path, max_header_bytes=_MAX_LATENTS_HEADER)
+    name = _chosen(names, key, path)
+    return read_safetensors(path, names=[name], max_header_bytes=_MAX_LATENTS_HEADER)[0][name]
+
+
+def _chosen(names: list[str], key: str | None, path: PathLike) -> str:
+    """The array to read, of those there are."""
+    if key is None and len(names) == 1:
+        return names[0]
+    if key is not None and key in names:
+        return key
+    listed = ", ".join(repr(name) for name in sorted(names)[:20]) or "none"
+    listed += ", ..." if len(names) > 20 else ""
+    wanted = "there is not exactly one array" if key is None else f"there is no array {key!r}"
+    raise FileFormatError(f"{os.fspath(path)}: {wanted}; choose one with key=: {listed}")
+
+
+def _read_npy(path: PathLike, key: str | None) -> AnyArray:
+    if key is not None:
+        raise FileFormatError(
+            f"{os.fspath(path)}: an .npy file holds one array without a name, found key={key!r}; "
+            "leave key out"
+        )
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        header = _read_npy_header(stream, size, os.fspath(path))
+        if header.n_data_bytes == 0:
+            return np.empty(header.shape, dtype=header.dtype)
+        return np.memmap(
+            stream,
+            dtype=header.dtype,
+            mode="r",
+            offset=header.n_header_bytes,
+            shape=header.shape,
+            order="F" if header.fortran_order else "C",
+        )
+
+
+def _read_npy_header(stream: IO[bytes], size: int, where: str) -> _NpyHeader:
+    """Parse an ``.npy`` header without evaluating it, and hold it against the bytes there are."""
+    start = stream.read(8)
+    if start[:6] != b"\x93NUMPY":
+        raise FileFormatError(
+            f"{where}: is no .npy file, it starts with {start[:6]!r}; save latents with "
+            "numpy.save(path, latents)"
+        )
+    width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(start[6:])
+    if width is None:
+        raise _not_plain(where, f"format version {'.'.join(str(part) for part in start[6:])}")
+    length = int.from_bytes(stream.read(width), "little")
+    if length > _MAX_NPY_HEADER:
+        raise _not_plain(where, f"a header of {length} bytes")
+    dtype, fortran_order, shape = _parse_npy_header(stream.read(length).decode("latin1"), where)
+    n_data_bytes = byte_count(shape, dtype.itemsize)
+    if n_data_bytes is None or 8 + width + length + n_data_bytes != size:
+        raise FileFormatError(
+            f"{where}: an array of shape {shape} and dtype {dtype} needs "
+            f"{n_data_bytes} bytes after the header, found {size - 8 - width - length}; the file "
+            "is cut short or damaged: copy it again from its source, or save it anew"
+        )
+    return _NpyHeader(dtype, fortran_order, shape, 8 + width + length, n_data_bytes)
+
+
+def _parse_npy_header(text: str, where: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
+    entries = {match[2]: match[3] for match in re.finditer(_NPY_ENTRY, text)}
+    if not _NPY_HEADER.fullmatch(text) or len(entries) != 3:
+        raise _not_plain(where, f"the header {text[:80]!r}")
+    kind = re.fullmatch(r"['\"]([<>|=]?[biufc]\d{1,2})['\"]", entries["descr"])
+    shape = re.fullmatch(r"\(([^()]*)\)", entries["shape"])
+    if not kind or not shape or entries["fortran_order"] not in ("True", "False"):
+        raise _not_plain(where, f"the header {text[:80]!r}")
+    try:
+        dtype: np.dtype[Any] = np.dtype(kind[1])
+        lengths = tuple(int(length) for length in shape[1].split(",") if length.strip())
+    except (TypeError, ValueError) as error:
+        raise _not_plain(where, f"the header {text[:80]!r}") from error
+    return dtype, entries["fortran_order"] == "True", lengths
+
+
+def _not_plain(where: str, found: str) -> FileFormatError:
+    return FileFormatError(
+        f"{where}: is not the .npy file of a plain array of numbers, found {found}; structured "
+        "arrays and pickled Python objects are not read: save with "
+        "numpy.save(path, latents.astype(numpy.float32))"
+    )
+
+
+def _read_npz(path: PathLike, key: str | None) -> AnyArray:
+    with open_regular(path) as stream, _zip_errors_name(path):
+        size = _check_zip_ends(stream, path)
+        with zipfile.ZipFile(stream) as archive:
+            members = archive.infolist()
+            names = [member.filename.removesuffix(".npy") for member in members]
+            if len(set(names)) != len(names):
+                raise FileFormatError(f"{os.fspath(path)}: names of arrays are repeated")
+            name = _chosen(names, key, path)
+            member = members[names.index(name)]
+            _check_member(member, size, path)
+            with archive.open(member) as unpacked:
+                return _read_unpacked(unpacked, member.file_size, f"{os.fspath(path)}[{name!r}]")
+
+
+@contextmanager
+def _zip_errors_name(path: PathLike) -> Iterator[None]:
+    """Turn what the zip modules raise on damaged archives into FileFormatError."""
+    try:
+        yield
+    except (FileFormatError, ResourceError):
+        raise
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        OverflowError,
+    ) as error:
+        raise FileFormatError(
+            f"{os.fspath(path)}: is not a readable .npz archive: {error}; copy it again from its "
+            "source, or save it anew with numpy.savez"
+        ) from error
+
+
+def _check_zip_ends(stream: IO[bytes], path: PathLike) -> int:
+    """Require that the archive is the whole file, and return its size."""
+    head = stream.read(4)
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - 22))
+    tail = stream.read(22)
+    if head != b"PK\x03\x04" or tail[:4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
+        raise FileFormatError(
+            f"{os.fspath(path)}: is not an .npz archive and nothing else (cut short, or with "
+            "other bytes before or after it); save it anew with numpy.savez"
+        )
+    return size
+
+
+def _check_member(member: zipfile.ZipInfo, size: int, path: PathLike) -> None:
+    cure = "unpack it yourself if you trust it, and give the .npy file, which is not unpacked"
+    if not member.filename.endswith(".npy"):
+        found = "is not an .npy file"
+    elif member.flag_bits & 0x1:
+        found = "is encrypted"
+    elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        found = f"is compressed by method {member.compress_type}, which numpy does not write"
+    elif member.compress_size > size:
+        found = f"claims {member.compress_size} bytes of a file of {size}"
+    elif member.file_size > MAX_NPZ_BYTES:
+        found = f"unpacks to {member.file_size} bytes, the limit is {MAX_NPZ_BYTES}"
+    elif member.file_size > max(_HARMLESS_BYTES, _MAX_RATIO * member.compress_size):
+        found = f"unpacks from {member.compress_size} to {member.file_size} bytes, like a bomb"
+    else:
+        return
+    raise FileFormatError(f"{os.fspath(path)}: member {member.filename!r} {found}; {cure}")
+
+
+def _read_unpacked(stream: IO[bytes], size: int, where: str) -> AnyArray:
+    header = _read_npy_header(stream, size, where)
+    try:
+        flat = np.empty(header.n_data_bytes, dtype=np.uint8)
+    except MemoryError as error:
+        raise ResourceError(f"{where}: there is no memory for {size} bytes") from error
+    done = 0
+    while block := stream.read(1 << 20):
+        if done + len(block) > len(flat):
+            raise FileFormatError(f"{where}: unpacks to more than its {size} bytes")
+        flat[done : done + len(block)] = np.frombuffer(block, dtype=np.uint8)
+        done += len(block)
+    if done != len(flat):
+        raise FileFormatError(f"{where}: is cut short; save it anew with numpy.savez")
+    array = flat.view(header.dtype)
+    return (
+        array.reshape(header.shape[::-1]).T if header.fortran_order else array.reshape(header.shape)
+    )

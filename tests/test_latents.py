@@ -1,0 +1,687 @@
+"""Reading latents, checking them, and collapsing equal rows."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from geoquant import latents as module
+from geoquant.errors import FileFormatError, InputError
+from geoquant.files import write_npy, write_safetensors
+from geoquant.latents import (
+    DistinctRows,
+    check_latents,
+    check_sample_weight,
+    distinct_rows,
+    read_latents,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GRID = np.arange(12, dtype=np.float32).reshape(4, 3)
+FLOAT32 = hnp.arrays(
+    np.float32,
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=12),
+    elements=st.sampled_from([-1.5, -0.0, 0.0, 1.0, 2.0]),
+)
+
+
+class TensorLike:
+    """Something that NumPy can view as an array, as CPU tensors are."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        return GRID.astype(dtype or np.float32)
+
+
+class DeviceTensor:
+    """Something that refuses to become an array, as tensors on a device do."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        raise TypeError("can't convert device type tensor to numpy")
+
+
+# ----------------------------------------------------------------------------- check_latents
+
+
+@pytest.mark.parametrize(
+    "given_latents",
+    [
+        GRID.astype(np.float16),
+        GRID.astype(np.float64),
+        GRID.astype(np.int8),
+        GRID.astype(np.uint64),
+        GRID.astype(">f4"),
+        GRID.astype(">i2"),
+        np.asfortranarray(GRID),
+        GRID[::-1, ::-1].copy()[::-1, ::-1],
+        np.repeat(GRID, 2, axis=1)[:, ::2],
+        np.ma.array(GRID),
+        GRID.tolist(),
+        TensorLike(),
+        pd.DataFrame(GRID),
+    ],
+)
+def test_any_layout_and_number_type(given_latents: Any) -> None:
+    """Whatever holds the same numbers gives the same array."""
+    checked = check_latents(given_latents)
+    np.testing.assert_array_equal(checked, GRID, strict=True)
+    assert checked.flags.c_contiguous
+    assert checked.dtype.isnative
+
+
+def test_broadcast_view() -> None:
+    """A view that repeats one row by a stride of zero becomes real rows."""
+    checked = check_latents(np.broadcast_to(GRID[1], (5, 3)))
+    np.testing.assert_array_equal(checked, np.tile(GRID[1], (5, 1)))
+    assert checked.strides == (12, 4)
+
+
+def test_unaligned_view() -> None:
+    """Numbers at odd addresses, as in a packed record, are moved to even ones."""
+    packed = np.zeros(4 * 3 * 4 + 1, np.uint8)[1:].view(np.float32).reshape(4, 3)
+    packed[:] = GRID
+    checked = check_latents(packed)
+    assert checked.flags.aligned
+    np.testing.assert_array_equal(checked, GRID)
+
+
+def test_no_copy_where_none_is_needed() -> None:
+    """float32 in C order is used as it is, read-only or not, and not written to."""
+    fixed = GRID.copy()
+    fixed.flags.writeable = False
+    assert np.shares_memory(check_latents(fixed), fixed)
+    assert np.shares_memory(check_latents(GRID), GRID)
+
+
+def test_small_numbers_and_signs_are_kept() -> None:
+    """Denormal numbers and the sign of zero pass unchanged."""
+    tiny = np.array([[1e-45, -0.0, 1e18]], np.float32)
+    assert check_latents(tiny).tobytes() == tiny.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros(5), r"found \(5,\); use latents.reshape\(-1, 1\)"),
+        (np.array(1.0), r"found \(\); use latents.reshape"),
+        (np.zeros((2, 3, 4, 4)), r"found \(2, 3, 4, 4\); use latents.reshape\(len"),
+        (np.zeros((0, 3)), r"found \(0, 3\); give at least one"),
+        (np.zeros((3, 0)), r"found \(3, 0\); give at least one"),
+        ([], r"found \(0,\)"),
+        (np.zeros((2, 2), bool), "dtype bool; convert"),
+        (np.zeros((2, 2), complex), "dtype complex128"),
+        (np.zeros((2, 2), object), "dtype object"),
+        ([["a", "b"]], "dtype <U1"),
+        ([[10**30, 1]], "dtype object"),
+        (None, "dtype object"),
+        (np.zeros((2, 2), "M8[s]"), r"dtype datetime64\[s\]"),
+        (np.zeros(2, [("x", "f4")]), "dtype .*x"),
+        ([[1.0, 2.0], [3.0]], "rows of equal length"),
+        (np.ma.masked_greater(GRID, 9.5), "no masked entries, found 2"),
+        (scipy.sparse.csr_array(GRID), r"sparse csr_array; convert it with latents.toarray"),
+        (scipy.sparse.coo_matrix(GRID), "sparse coo_matrix"),
+        (DeviceTensor(), "tensor.detach"),
+    ],
+)
+def test_what_is_refused(bad: Any, message: str) -> None:
+    """The error says what was found and how to get what is needed."""
+    with pytest.raises(InputError, match=message):
+        check_latents(bad)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_bad_rows_are_counted_and_named(kind: Any, value: float) -> None:
+    """The error has the number of rows that are not finite and the first few of them."""
+    bad = np.zeros((20_000, 2), kind)
+    bad[[3, 9000, 9001, 15000, 15001, 19999], 1] = value
+    with pytest.raises(InputError, match=r"6 of 20000 rows \(the first: 3, 9000, 9001, 15000, 15"):
+        check_latents(bad)
+    with pytest.raises(InputError, match=r"mine must be .* 1 of 20 rows \(row 3\).*mine\[np\."):
+        check_latents(bad[:20], name="mine")
+
+
+@pytest.mark.parametrize("value", [1.1e18, -1e30, 1e300, -1e300])
+def test_too_large_to_square(value: float) -> None:
+    """Numbers whose squared distances leave float32 are refused, and float64 beyond it."""
+    bad = np.zeros((4, 2))
+    bad[2, 0] = value
+    with pytest.raises(InputError, match=r"1e\+18 in magnitude.*1 of 4 rows \(row 2\).*rescale"):
+        check_latents(bad)
+
+
+@pytest.mark.parametrize("dim", [1, 40, 50, 5000])
+def test_largest_latents_have_finite_distances(dim: int) -> None:
+    """At the bound that the check allows, no squared distance overflows float32."""
+    bound = np.float32(module._largest_magnitude(dim) * (1 - 1e-6))
+    extreme = check_latents(np.stack([np.full(dim, bound), np.full(dim, -bound)]))
+    difference = extreme[0] - extreme[1]
+    assert np.isfinite(np.cumsum(difference * difference, dtype=np.float32)[-1])
+    with pytest.raises(InputError, match="rescale"):
+        check_latents(extreme * np.float32(1.01))
+
+
+# ----------------------------------------------------------------------- check_sample_weight
+
+
+@pytest.mark.parametrize("weight", [[1, 0, 2], np.array([1, 0, 2], ">i8"), np.float32([1, 0, 2])])
+def test_weights_become_float64(weight: Any) -> None:
+    """Any real numbers do, and none means ones."""
+    np.testing.assert_array_equal(check_sample_weight(weight, 3), [1.0, 0.0, 2.0], strict=True)
+    np.testing.assert_array_equal(check_sample_weight(None, 2), np.ones(2), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0, 2.0], r"shape \(3,\), found \(2,\)"),
+        ([[1.0], [2.0], [3.0]], r"found \(3, 1\)"),
+        (1.0, r"found \(\)"),
+        ([1.0, -1.0, -2.0], r"found -1.0 and 1 more such weights \(the first: 1, 2\)"),
+        ([1.0, np.nan, 0.0], "found nan"),
+        ([np.inf, 0.0, 0.0], "found inf"),
+        ([0.0, 0.0, 0.0], "all zero"),
+        ([1e308, 1e308, 1e308], "sum, found inf"),
+        (["a", "b", "c"], "real numbers"),
+        ([1j, 1, 1], "real numbers"),
+    ],
+)
+def test_weights_that_are_refused(weight: Any, message: str) -> None:
+    """Weights that are no weights are named."""
+    with pytest.raises(InputError, match=message):
+        check_sample_weight(weight, 3)
+
+
+# ----------------------------------------------------------------------------- distinct_rows
+
+
+def assert_is_collapsed(
+    nodes: DistinctRows, latents: np.ndarray[Any, Any], weight: np.ndarray[Any, Any]
+) -> None:
+    """Hold the result against a dictionary of rows."""
+    total: dict[tuple[float, ...], float] = {}
+    first: dict[tuple[float, ...], int] = {}
+    rows = [tuple(row) for row in (latents + np.float32(0)).tolist()]
+    for i, row in enumerate(rows):
+        total[row] = total.get(row, 0.0) + float(weight[i])
+        first.setdefault(row, i)
+    kept = {row for row in rows if total[row] > 0}
+    assert len(nodes.row) == len(nodes.weight) == len(kept)
+    for i, row in enumerate(rows):
+        node = nodes.node_of_row[i]
+        assert (node == -1) == (row not in kept)
+        if node >= 0:
+            assert nodes.row[node] == first[row]
+            assert nodes.weight[node] == total[row]
+
+
+@given(FLOAT32, st.data())
+def test_distinct_rows_agree_with_a_dictionary(
+    latents: np.ndarray[Any, Any], data: st.DataObject
+) -> None:
+    """Nodes, weights and first rows are those that a dictionary of rows gives."""
+    n = len(latents)
+    weight = data.draw(hnp.arrays(np.int64, n, elements=st.integers(0, 3)))
+    weight[data.draw(st.integers(0, n - 1))] = 1
+    nodes = distinct_rows(latents, weight)
+    assert nodes.row.dtype == np.int64
+    assert nodes.node_of_row.dtype == np.int32
+    assert nodes.weight.dtype == np.float64
+    assert_is_collapsed(nodes, latents, weight)
+
+
+def test_distinct_rows_by_hand() -> None:
+    """Equal rows share a node, also 0.0 and -0.0; rows of weight zero have none of their own."""
+    latents = np.array([[1, 0], [5, 5], [1, -0.0], [7, 7], [5, 5]], np.float32)
+    nodes = distinct_rows(latents, [2, 0, 3, 0, 1])
+    pairs = dict(zip(nodes.row.tolist(), nodes.weight.tolist(), strict=True))
+    assert pairs == {0: 5.0, 1: 1.0}
+    np.testing.assert_array_equal(nodes.row[nodes.node_of_row[[0, 1, 2, 4]]], [0, 1, 0, 1])
+    assert nodes.node_of_row[3] == -1
+
+
+@pytest.mark.parametrize("weight", [None, [1, 2, 3, 4], [0.5, 0.25, 1.0, 2.0]])
+def test_nothing_to_collapse(weight: Any) -> None:
+    """Where rows are distinct and count, node i is row i and the weights are their own array."""
+    nodes = distinct_rows(GRID, weight)
+    np.testing.assert_array_equal(nodes.row, np.arange(4))
+    np.testing.assert_array_equal(nodes.node_of_row, np.arange(4))
+    np.testing.assert_array_equal(nodes.weight, np.ones(4) if weight is None else weight)
+    assert not np.shares_memory(nodes.weight, distinct_rows(GRID, nodes.weight).weight)
+
+
+def test_one_row() -> None:
+    """A single latent is a single node."""
+    assert distinct_rows(GRID[:1]).row.tolist() == [0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_repetition_equals_weights(seed: int) -> None:
+    """Repeated, shuffled rows and integer weights lead to the same nodes in the same order."""
+    random = np.random.default_rng(seed)
+    latents = random.standard_normal((500, 5)).astype(np.float32)
+    latents[0] = 0.0
+    times = random.integers(0, 4, size=500)
+    times[:3] = (3, 0, 2)
+    repeated = np.repeat(np.arange(500), times)
+    random.shuffle(repeated)
+    rows = latents[repeated]
+    rows[random.permutation(np.flatnonzero(repeated == 0))[0]] *= -1.0
+    shuffled, weighted = distinct_rows(rows), distinct_rows(latents, times)
+    np.testing.assert_array_equal(rows[shuffled.row], latents[weighted.row])
+    np.testing.assert_array_equal(shuffled.weight, weighted.weight)
+    np.testing.assert_array_equal(shuffled.node_of_row, weighted.node_of_row[repeated], strict=True)
+
+
+def colliding_rows() -> np.ndarray[Any, Any]:
+    """Two different rows of three numbers with one and the same hash."""
+    rows = np.zeros((400_000, 3), np.float32)
+    rows[:, :2] = np.random.default_rng(0).standard_normal((400_000, 2))
+    # The last step is undone: it was a product and a shift, with a number whose bits are zero.
+    key = module._hash_rows(rows)
+    state = (key ^ (key >> np.uint64(32))) * np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
+    # Two states that differ only in their lower half are made equal by the third number.
+    order = np.argsort(state)
+    twins = np.flatnonzero(np.diff(state[order] >> np.uint64(32)) == 0)
+    pair = order[twins[:1, None] + [0, 1]][0]
+    rows[pair[1], 2] = np.uint32(state[pair[0]] ^ state[pair[1]]).view(np.float32)
+    return check_latents(rows[pair])
+
+
+def test_colliding_hashes_are_told_apart() -> None:
+    """Different rows of one hash stay different nodes, in an order of their contents."""
+    pair = colliding_rows()
+    assert len(set(module._hash_rows(pair).tolist())) == 1
+    assert distinct_rows(pair).row.tolist() == [0, 1]
+    rows = np.concatenate([pair, GRID, pair, pair[:1]])
+    nodes = distinct_rows(rows)
+    assert_is_collapsed(nodes, rows, np.ones(len(rows)))
+    order = np.random.default_rng(0).permutation(len(rows))
+    shuffled = distinct_rows(rows[order])
+    np.testing.assert_array_equal(rows[order][shuffled.row], rows[nodes.row])
+    np.testing.assert_array_equal(shuffled.weight, nodes.weight)
+
+
+def test_hashes_of_similar_rows_differ() -> None:
+    """Rows of small integers, permuted columns included, have hashes of their own."""
+    grid = np.stack(np.meshgrid(*[np.arange(-10, 10)] * 4), axis=-1).reshape(-1, 4)
+    hashes = module._hash_rows(grid.astype(np.float32))
+    assert len(np.unique(hashes)) == len(grid) == 160_000
+
+
+# --------------------------------------------------------------------------------------- npy
+
+
+def npy_bytes(header: str | bytes, data: bytes = b"", version: bytes = b"\1\0") -> bytes:
+    raw = header.encode("latin1") if isinstance(header, str) else header
+    return b"\x93NUMPY" + version + struct.pack("<H", len(raw)) + raw + data
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        GRID,
+        np.asfortranarray(GRID),
+        GRID.astype(">f8"),
+        GRID.astype(np.float16),
+        GRID.astype(np.int64),
+        np.zeros((0, 3), np.float32),
+        np.array(3.0),
+        np.arange(5),
+    ],
+)
+def test_npy_round_trip(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
+    """What NumPy saves is read back, in the same layout."""
+    np.save(tmp_path / "a.npy", array)
+    read = read_latents(tmp_path / "a.npy")
+    np.testing.assert_array_equal(read, array)
+    assert read.dtype == array.dtype
+    assert read.flags.f_contiguous == array.flags.f_contiguous
+
+
+def test_npy_is_mapped_read_only(tmp_path: Path) -> None:
+    """An .npy file is not read into memory, and cannot be changed through the array."""
+    write_npy(tmp_path / "a.npy", GRID)
+    read = read_latents(tmp_path / "a.npy")
+    assert isinstance(read, np.memmap)
+    assert not read.flags.writeable
+    assert np.shares_memory(check_latents(read), read)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_npy_versions(tmp_path: Path, version: tuple[int, int]) -> None:
+    """Both versions of the format that plain arrays are written in are read."""
+    with (tmp_path / "a.npy").open("wb") as stream:
+        np.lib.format.write_array(stream, GRID, version=version, allow_pickle=False)
+    np.testing.assert_array_equal(read_latents(tmp_path / "a.npy"), GRID)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"shape":(1,2),"descr":"<f4","fortran_order":False}',
+        "{'fortran_order': False, 'descr': '<f4', 'shape': (1, 2, ), }\n",
+    ],
+)
+def test_npy_of_other_writers(tmp_path: Path, header: str) -> None:
+    """Other orders of the keys, quotes and spaces are read as well."""
+    (tmp_path / "a.npy").write_bytes(npy_bytes(header, struct.pack("<2f", 1, 2)))
+    np.testing.assert_array_equal(read_latents(tmp_path / "a.npy"), [[1, 2]])
+
+
+HEADER = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2)}"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "starts with b''"),
+        (b"\x80\x04K\x01.", "is no .npy file"),
+        (npy_bytes(HEADER, b"8 bytes!")[:7], "version"),
+        (npy_bytes(HEADER, b"8 bytes!", b"\3\0"), "version 3.0"),
+        (npy_bytes(HEADER, b"8 bytes!", b"\2\0"), "header of"),
+        (npy_bytes(HEADER, b"7 bytes"), "found 7; the file is cut short"),
+        (npy_bytes(HEADER, b"8 bytes!+"), "needs 8 bytes after the header, found 9"),
+        (npy_bytes(HEADER.replace("(1, 2)", "(99999999999, 2)")), "cut short"),
+        (npy_bytes(HEADER.replace("(1, 2)", f"({1 << 62}, 2)")), "None bytes"),
+        (npy_bytes(HEADER.replace("(1, 2)", f"({'9' * 5000},)")), "plain array"),
+        (npy_bytes(HEADER.replace("(1, 2)", "(-1, 2)")), "plain array"),
+        (npy_bytes(HEADER.replace("(1, 2)", "'<f4'")), "plain array"),
+        (npy_bytes(HEADER.replace("<f4", "|O"), b"8 bytes!"), "pickled"),
+        (npy_bytes(HEADER.replace("'<f4'", "[('a', '<f4')]"), b"8 bytes!"), "structured"),
+        (npy_bytes(HEADER.replace("<f4", "|S0")), "plain array"),
+        (npy_bytes(HEADER.replace("<f4", "<f3"), b"8 bytes!"), "plain array"),
+        (npy_bytes(HEADER.replace("False", "(1,)"), b"8 bytes!"), "plain array"),
+        (npy_bytes(HEADER.replace("}", ", 'shape': (1, 2)}"), b"8 bytes!"), "plain array"),
+        (npy_bytes(HEADER.replace("'descr': '<f4'", "'shape': (1, 2)"), b"8"), "plain array"),
+        (npy_bytes(HEADER.replace("}", ""), b"8 bytes!"), "plain array"),
+        (npy_bytes("(" * 9000), "plain array"),
+        (npy_bytes(HEADER + " " * 10_000, b"8 bytes!"), "header of"),
+        (npy_bytes(b"\xff" * 50), "plain array"),
+    ],
+)
+def test_npy_that_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    """Every irregular file is a FileFormatError that names it."""
+    path = tmp_path / "bad.npy"
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=message) as caught:
+        read_latents(path)
+    assert str(path) in str(caught.value)
+
+
+def test_npy_of_objects_is_refused(tmp_path: Path) -> None:
+    """A file that only pickle could read is refused by its header."""
+    np.save(tmp_path / "a.npy", np.array([{}, 1]))
+    with pytest.raises(FileFormatError, match="pickled Python objects are not read"):
+        read_latents(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+def test_every_truncation_is_refused(tmp_path: Path, suffix: str) -> None:
+    """No file that was cut short is read."""
+    path = tmp_path / f"a{suffix}"
+    save(path, {"a": GRID})
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(FileFormatError):
+            read_latents(path)
+
+
+def save(path: Path, arrays: dict[str, Any]) -> None:
+    if path.suffix == ".npy":
+        np.save(path, arrays["a"])
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, **arrays)
+    else:
+        write_safetensors(path, arrays, {})
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+def test_random_damage_is_a_format_error(tmp_path: Path, suffix: str) -> None:
+    """Whatever is changed in a file, reading succeeds or is a FileFormatError."""
+    random = np.random.default_rng(0)
+    path = tmp_path / f"a{suffix}"
+    save(path, {"a": GRID})
+    content = path.read_bytes()
+    outcomes = set()
+    for _ in range(1500):
+        damaged = bytearray(content)
+        for place in random.integers(len(content), size=random.integers(1, 4)):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read_latents(path, key="a" if suffix != ".npy" and random.random() < 0.5 else None)
+            outcomes.add("read")
+        except FileFormatError:
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
+
+
+# ------------------------------------------------------------------- several arrays in a file
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_key_chooses_an_array(tmp_path: Path, suffix: str) -> None:
+    """One array needs no key, several do, and the error lists them."""
+    path = tmp_path / f"a{suffix}"
+    save(path, {"a": GRID})
+    np.testing.assert_array_equal(read_latents(path), GRID)
+    save(path, {"a": GRID, "b": np.asfortranarray(2 * GRID)})
+    np.testing.assert_array_equal(read_latents(path, "b"), 2 * GRID)
+    with pytest.raises(FileFormatError, match=r"not exactly one array.*key=: 'a', 'b'"):
+        read_latents(path)
+    with pytest.raises(FileFormatError, match="no array 'c'; choose one with key=: 'a', 'b'"):
+        read_latents(path, "c")
+
+
+def test_npy_takes_no_key(tmp_path: Path) -> None:
+    """A key for a file without names is a mistake."""
+    write_npy(tmp_path / "a.npy", GRID)
+    with pytest.raises(FileFormatError, match="leave key out"):
+        read_latents(tmp_path / "a.npy", "a")
+
+
+def test_long_lists_of_keys_are_cut(tmp_path: Path) -> None:
+    """An error does not list a thousand names."""
+    save(tmp_path / "a.npz", {f"{i:03d}": GRID for i in range(30)})
+    with pytest.raises(FileFormatError, match=r"'019', \.\.\.$"):
+        read_latents(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("compress", [True, False])
+def test_npz_layouts(tmp_path: Path, order: Any, compress: bool) -> None:
+    """Stored and deflated members, of both orders and larger than a block, are read exactly."""
+    array = np.random.default_rng(0).standard_normal((1000, 200)).copy(order)
+    (np.savez_compressed if compress else np.savez)(tmp_path / "a.npz", x=array)
+    read = read_latents(tmp_path / "a.npz")
+    np.testing.assert_array_equal(read, array, strict=True)
+    assert read.flags.f_contiguous == array.flags.f_contiguous
+
+
+def npz(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def npy_of(array: np.ndarray[Any, Any]) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def test_npz_bomb_is_refused(tmp_path: Path) -> None:
+    """A member that unpacks to far more than its size is refused before it is unpacked."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, a=np.zeros((1 << 20, 8), np.float32))
+    assert path.stat().st_size < 1 << 16
+    with pytest.raises(FileFormatError, match="like a bomb"):
+        read_latents(path)
+
+
+def test_npz_of_harmless_size_may_compress_well(tmp_path: Path) -> None:
+    """Small arrays of zeros are no bomb."""
+    np.savez_compressed(tmp_path / "a.npz", a=np.zeros((1 << 18, 8), np.float32))
+    assert not read_latents(tmp_path / "a.npz").any()
+
+
+def test_npz_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member beyond the limit is refused, whatever its ratio."""
+    np.savez(tmp_path / "a.npz", a=GRID)
+    monkeypatch.setattr(module, "MAX_NPZ_BYTES", 100)
+    with pytest.raises(FileFormatError, match="the limit is 100; unpack it yourself"):
+        read_latents(tmp_path / "a.npz")
+
+
+def test_npz_members_that_are_refused(tmp_path: Path) -> None:
+    """Members of other kinds, methods or sizes are refused by name."""
+    path = tmp_path / "a.npz"
+    npz(path, {"a.txt": b"hello"})
+    with pytest.raises(FileFormatError, match=r"'a.txt' is not an .npy file"):
+        read_latents(path)
+    npz(path, {"a.npy": npy_of(GRID)}, zipfile.ZIP_LZMA)
+    with pytest.raises(FileFormatError, match="method 14"):
+        read_latents(path)
+    npz(path, {"a.npy": npy_of(GRID) + b"!"})
+    with pytest.raises(FileFormatError, match=r"\['a'\].*found 49"):
+        read_latents(path)
+    npz(path, {"a.npy": b"", "b.npy": npy_of(np.array([{}]))})
+    with pytest.raises(FileFormatError, match=r"is no .npy file"):
+        read_latents(path, "a")
+    with pytest.raises(FileFormatError, match="pickled"):
+        read_latents(path, "b")
+
+
+def test_npz_with_repeated_names(tmp_path: Path) -> None:
+    """Two members of one name are refused, for they leave open which one is meant."""
+    path = tmp_path / "a.npz"
+    npz(path, {"a.npy": npy_of(GRID), "b.npy": npy_of(GRID)})
+    path.write_bytes(path.read_bytes().replace(b"b.npy", b"a.npy"))
+    with pytest.raises(FileFormatError, match="repeated"):
+        read_latents(path, "a")
+
+
+def test_npz_that_says_it_is_encrypted(tmp_path: Path) -> None:
+    """An encrypted member is refused, not asked a password for."""
+    path = tmp_path / "a.npz"
+    npz(path, {"a.npy": npy_of(GRID)})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match="encrypted"):
+        read_latents(path)
+
+
+@pytest.mark.parametrize(("before", "after"), [(b"#!/bin/sh\n", b""), (b"", b"junk")])
+def test_npz_is_the_whole_file(tmp_path: Path, before: bytes, after: bytes) -> None:
+    """An archive with other bytes around it is refused, though zip programs would open it."""
+    path = tmp_path / "a.npz"
+    np.savez(path, a=GRID)
+    path.write_bytes(before + path.read_bytes() + after)
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(FileFormatError, match="nothing else"):
+        read_latents(path)
+
+
+def test_npz_that_promises_a_comment(tmp_path: Path) -> None:
+    """An archive that says that five more bytes follow was cut short."""
+    path = tmp_path / "a.npz"
+    np.savez(path, a=GRID)
+    path.write_bytes(path.read_bytes()[:-2] + b"\5\0")
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(FileFormatError, match="nothing else"):
+        read_latents(path)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_npz_flipped_data_is_noticed(tmp_path: Path, compress: bool) -> None:
+    """The checksum of a member is verified."""
+    path = tmp_path / "a.npz"
+    (np.savez_compressed if compress else np.savez)(path, a=GRID)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") - 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"not a readable .npz archive"):
+        read_latents(path)
+
+
+def test_npz_writes_nothing(tmp_path: Path) -> None:
+    """Members with paths for names are never extracted."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    npz(folder / "a.npz", {"../evil.npy": npy_of(GRID)})
+    np.testing.assert_array_equal(read_latents(folder / "a.npz"), GRID)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in"]
+    assert [entry.name for entry in folder.iterdir()] == ["a.npz"]
+
+
+def test_safetensors_of_bfloat16(tmp_path: Path) -> None:
+    """A number type that NumPy lacks is named with the cure."""
+    header = b'{"a":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]}}'
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0")
+    with pytest.raises(FileFormatError, match=r"BF16.*convert it, for instance to F32"):
+        read_latents(path)
+
+
+def test_safetensors_of_a_large_model(tmp_path: Path) -> None:
+    """Headers longer than a codebook's are read."""
+    path = tmp_path / "a.safetensors"
+    text = "x" * (1 << 20)
+    header = f'{{"__metadata__":{{"k":"{text}"}},"a":{{"dtype":"F32","shape":[1,1],'
+    raw = (header + '"data_offsets":[0,4]}}').encode()
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw + struct.pack("<f", 3))
+    assert read_latents(path).tolist() == [[3.0]]
+
+
+# ------------------------------------------------------------------------------- other files
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.csv", r"suffix '.csv'; save them with numpy.save"),
+        ("a", "suffix ''"),
+        ("a.pt", r"can run code.*numpy.save\(path, tensor"),
+        ("a.PKL", "can run code"),
+    ],
+)
+def test_other_suffixes(tmp_path: Path, name: str, message: str) -> None:
+    """Files of other kinds are refused with what is supported and how to get there."""
+    (tmp_path / name).write_bytes(b"1,2\n")
+    with pytest.raises(FileFormatError, match=message) as caught:
+        read_latents(tmp_path / name)
+    assert ".npy, .npz and .safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+def test_missing_files_and_folders(tmp_path: Path, suffix: str) -> None:
+    """A path without a file, or with a folder, is a FileFormatError."""
+    path = tmp_path / f"a{suffix}"
+    with pytest.raises(FileFormatError, match="no such file"):
+        read_latents(path)
+    path.mkdir()
+    with pytest.raises(FileFormatError, match="not a regular file"):
+        read_latents(str(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    """A pipe without a writer does not make the reader wait."""
+    os.mkfifo(tmp_path / "a.npy")
+    with pytest.raises(FileFormatError, match="not a regular file"):
+        read_latents(tmp_path / "a.npy")
