@@ -1,0 +1,282 @@
+"""The graph: undirected, weighted, compressed sparse rows, validated once when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from geoquant import _core
+from geoquant.arguments import check_count
+from geoquant.errors import InputError
+
+MAX_NODES = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Undirected graph with one length per edge.
+
+    Every edge is stored in both directions with the same length; rows are sorted by neighbour;
+    there are no self loops and no parallel edges. Edges of length zero are edges.
+
+    Parameters
+    ----------
+    indptr : ndarray of shape (n_nodes + 1,), int64
+        Row ``i`` is ``indices[indptr[i]:indptr[i + 1]]``.
+    indices : ndarray of shape (n_entries,), int32
+        Neighbours.
+    lengths : ndarray of shape (n_entries,), float32
+        Edge lengths, finite and not negative, in the unit of the latents.
+    recall : float, default=1.0
+        Estimated share of the true nearest neighbours among the edges; 1.0 where the search was
+        exact or the graph was given.
+
+    Raises
+    ------
+    InputError
+        If the arrays are not such a graph.
+
+    See Also
+    --------
+    Graph.from_edges : Builds the graph from any list of edges.
+    Graph.from_scipy : Builds the graph from a sparse distance matrix.
+
+    Examples
+    --------
+    >>> import geoquant as gq
+    >>> graph = gq.Graph.from_edges(3, [0, 1], [1, 2], [1.0, 2.5])
+    >>> graph.n_nodes, graph.n_edges
+    (3, 2)
+    """
+
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.float32]
+    recall: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._own("indptr", _integers(self.indptr, "indptr").astype(np.int64))
+        self._own("indices", _integers(self.indices, "indices", MAX_NODES).astype(np.int32))
+        self._own("lengths", _lengths(self.lengths).copy())
+        _check_rows(self)
+        _check_symmetric(self)
+
+    @classmethod
+    def from_edges(
+        cls,
+        n_nodes: int,
+        from_node: npt.ArrayLike,
+        to_node: npt.ArrayLike,
+        lengths: npt.ArrayLike,
+        *,
+        recall: float = 1.0,
+    ) -> Graph:
+        """Make the graph of a list of edges, each given in one direction or both.
+
+        Self loops are dropped and parallel edges merged by the minimum length.
+
+        Parameters
+        ----------
+        n_nodes : int
+            Number of nodes.
+        from_node, to_node : array-like of shape (n_edges,), int
+            Ends of the edges, in ``[0, n_nodes)``.
+        lengths : array-like of shape (n_edges,), float
+            Lengths, finite and not negative; rounded to float32.
+        recall : float, default=1.0
+            See the class.
+
+        Returns
+        -------
+        Graph
+
+        Raises
+        ------
+        InputError
+            If a node or length is out of range or the shapes differ.
+        """
+        n_nodes = check_count(n_nodes, "n_nodes", 1, MAX_NODES)
+        low = _node_ids(from_node, n_nodes, "from_node")
+        high = _node_ids(to_node, n_nodes, "to_node")
+        length = _lengths(lengths)
+        if not low.shape == high.shape == length.shape:
+            raise InputError(
+                "from_node, to_node and lengths must have one shape, found "
+                f"{low.shape}, {high.shape} and {length.shape}"
+            )
+        return cls(*_core.symmetric_csr(n_nodes, low, high, length), recall=recall)
+
+    @classmethod
+    def from_scipy(cls, matrix: Any) -> Graph:
+        """Make the graph of a sparse matrix of distances.
+
+        Every stored entry is an edge, explicit zeros too; entries that are not stored are not.
+        An entry without its mirror image counts for both directions; where the two differ, the
+        smaller is taken. The diagonal is ignored.
+
+        Parameters
+        ----------
+        matrix : scipy sparse array or matrix of shape (n_nodes, n_nodes)
+            Distances, finite and not negative.
+
+        Returns
+        -------
+        Graph
+
+        Raises
+        ------
+        InputError
+            If `matrix` is not sparse, not square, or holds anything but distances.
+        """
+        if not hasattr(matrix, "tocoo"):
+            raise InputError(
+                "a precomputed graph must be a scipy sparse matrix of distances, found "
+                f"{type(matrix).__name__}; convert it with scipy.sparse.csr_array"
+            )
+        coo = matrix.tocoo()
+        if len(coo.shape) != 2 or coo.shape[0] != coo.shape[1]:
+            raise InputError(f"a precomputed graph must be square, found shape {coo.shape}")
+        if coo.dtype.kind not in "fiu":
+            raise InputError(f"a precomputed graph must hold real numbers, found {coo.dtype}")
+        return cls.from_edges(coo.shape[0], coo.coords[0], coo.coords[1], coo.data)
+
+    def to_scipy(self) -> Any:
+        """Give the graph as a scipy matrix, both directions, explicit zeros kept.
+
+        Returns
+        -------
+        scipy.sparse.csr_array of shape (n_nodes, n_nodes), float32
+        """
+        from scipy.sparse import csr_array
+
+        shape = (self.n_nodes, self.n_nodes)
+        return csr_array((self.lengths, self.indices, self.indptr), shape=shape)
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes."""
+        return self.indptr.size - 1
+
+    @property
+    def n_edges(self) -> int:
+        """Number of undirected edges."""
+        return self.indices.size // 2
+
+    @cached_property
+    def arrays(self) -> _core.GraphArrays:
+        """The graph as the compiled kernels take it."""
+        return _core.GraphArrays(self.indptr, self.indices, self.lengths)
+
+    def _own(self, name: str, array: npt.NDArray[Any]) -> None:
+        array.flags.writeable = False
+        object.__setattr__(self, name, array)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Graph, (self.indptr, self.indices, self.lengths, self.recall)
+
+
+def check_nodes(nodes: npt.ArrayLike, n_nodes: int, name: str) -> npt.NDArray[np.int32]:
+    """Give node numbers as the kernels take them.
+
+    Parameters
+    ----------
+    nodes : array-like of shape (n,), int
+        At least one node number in ``[0, n_nodes)``.
+    n_nodes : int
+        Number of nodes of the graph.
+    name : str
+        What to call `nodes` in an error.
+
+    Returns
+    -------
+    ndarray of shape (n,), int32
+
+    Raises
+    ------
+    InputError
+        If there is none, or one is not a node.
+    """
+    ids = _node_ids(nodes, n_nodes, name)
+    if ids.size == 0:
+        raise InputError(f"{name} must hold at least one node, found none")
+    return ids
+
+
+def _node_ids(nodes: npt.ArrayLike, n_nodes: int, name: str) -> npt.NDArray[np.int32]:
+    ids = _integers(nodes, name, n_nodes - 1)
+    return np.ascontiguousarray(ids, dtype=np.int32)
+
+
+def _integers(values: npt.ArrayLike, name: str, most: int | None = None) -> npt.NDArray[Any]:
+    """One-dimensional integers in ``[0, most]``, as given; an empty list will do."""
+    array = _as_array(values, name)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size > 0):
+        raise InputError(
+            f"{name} must be a one-dimensional array of integers, found shape {array.shape} "
+            f"and dtype {array.dtype}"
+        )
+    outside = (array < 0) | (array > (np.iinfo(np.int64).max if most is None else most))
+    if outside.any():
+        upper = "" if most is None else f" and at most {most}"
+        raise InputError(f"{name} must be at least 0{upper}, found {array[outside][0]}")
+    return array
+
+
+def _as_array(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} must be one array of numbers: {error}") from error
+
+
+def _lengths(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Lengths as float32, or an error that says what is wrong with them."""
+    array = _as_array(values, "edge lengths")
+    if array.dtype.kind not in "fiu" and array.size > 0:
+        raise InputError(f"edge lengths must be real numbers, found dtype {array.dtype}")
+    with np.errstate(over="ignore"):
+        lengths = np.ascontiguousarray(array, dtype=np.float32)
+    is_bad = ~(np.isfinite(lengths) & (array >= 0))
+    if is_bad.any():
+        raise InputError(
+            "edge lengths must be finite in float32 and not negative, found "
+            f"{array[is_bad][0]} and {int(is_bad.sum()) - 1} more"
+        )
+    return lengths
+
+
+def _check_rows(graph: Graph) -> None:
+    indptr, indices = graph.indptr, graph.indices
+    if indptr.ndim != 1 or indptr.size < 2 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
+        raise InputError("indptr must start at 0 and never decrease, with one entry per node + 1")
+    if not indices.shape == graph.lengths.shape == (indptr[-1],):
+        raise InputError(
+            f"indices and lengths must have shape ({indptr[-1]},), as indptr says, found "
+            f"{indices.shape} and {graph.lengths.shape}"
+        )
+    if indices.size and not 0 <= indices.min() <= indices.max() < graph.n_nodes:
+        raise InputError(f"indices must lie in [0, {graph.n_nodes})")
+    row = np.repeat(np.arange(graph.n_nodes, dtype=np.int32), np.diff(indptr))
+    is_sorted = (np.diff(indices) > 0) | (np.diff(row) > 0)
+    if not is_sorted.all() or (row == indices).any():
+        raise InputError(
+            "rows must be sorted, without parallel edges or self loops; "
+            "Graph.from_edges makes them so"
+        )
+
+
+def _check_symmetric(graph: Graph) -> None:
+    mirrored = graph.to_scipy().T.tocsr()
+    if not (
+        np.array_equal(mirrored.indptr, graph.indptr)
+        and np.array_equal(mirrored.indices, graph.indices)
+        and np.array_equal(mirrored.data, graph.lengths)
+    ):
+        raise InputError(
+            "the graph must hold every edge in both directions with one length; "
+            "Graph.from_edges makes it so"
+        )
