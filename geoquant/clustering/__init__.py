@@ -1,0 +1,1 @@
+"""Centres on a graph: seeds, alternation, swaps. Pure functions, no estimators."""
