@@ -1,0 +1,434 @@
+"""scikit-learn estimators: thin, validated faces of the pure functions."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from geoquant.arguments import check_count
+from geoquant.assignment import Assignment, distances_to_centres, nearest_through
+from geoquant.clustering.kmedoids import geodesic_kmedoids
+from geoquant.errors import InputError, NotConnectedError
+from geoquant.fit import POWER, fit_codebook
+from geoquant.graph.components import require_connected
+from geoquant.graph.csr import Graph
+from geoquant.graph.knn import nearest_neighbors
+from geoquant.latents import check_latents, check_sample_weight, distinct_rows
+
+if TYPE_CHECKING:
+    from geoquant.clustering.result import Clustering
+
+_METRICS = ("euclidean", "precomputed")
+
+
+class _GeodesicClusterer(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+):
+    """What both estimators share; they differ in the kind of codeword alone."""
+
+    _codewords: ClassVar[str]
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        n_neighbors: int = 10,
+        metric: str = "euclidean",
+        init: Any = "k-means++",
+        n_init: int = 1,
+        algorithm: str = "swap",
+        max_iter: int = 100,
+        n_perturbations: int | str = "auto",
+        on_disconnected: str = "bridge",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_neighbors = n_neighbors
+        self.metric = metric
+        self.init = init
+        self.n_init = n_init
+        self.algorithm = algorithm
+        self.max_iter = max_iter
+        self.n_perturbations = n_perturbations
+        self.on_disconnected = on_disconnected
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
+        """Find the codebook of `X`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Latents. With ``metric='precomputed'``: a sparse matrix of distances of shape
+            (n_samples, n_samples), every stored entry an edge.
+        y : ignored
+            For the API.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weight of each row; a row of weight 0 gets a label but shapes nothing.
+
+        Returns
+        -------
+        self
+        """
+        if self.metric not in _METRICS:
+            raise InputError(f"metric must be one of {_METRICS}, found {self.metric!r}")
+        x = self._validated(X, reset=True)
+        check_count(self.n_clusters, "n_clusters", 1)
+        if self.n_clusters > x.shape[0]:
+            raise InputError(
+                f"n_samples={x.shape[0]} should be >= n_clusters={self.n_clusters}: "
+                "lower n_clusters or give more rows"
+            )
+        if self.metric == "precomputed":
+            self._fit_graph(x, sample_weight)
+        else:
+            self._fit_latents(x, sample_weight)
+        return self
+
+    def predict(self, X: Any) -> npt.NDArray[np.int32]:
+        """Give each row its code.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Latents; with ``metric='precomputed'`` a sparse matrix of distances to the training
+            rows, shape (n_samples, n_training_rows), every stored entry a neighbour.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), int32
+            On the training rows, equal to ``labels_`` (with ``metric='precomputed'`` if the
+            matrix stores its zero diagonal). Does not depend on the other rows.
+        """
+        return self._assign(X).codes
+
+    def transform(self, X: Any) -> npt.NDArray[np.floating]:
+        """Geodesic distance of each row to every centre.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            As for `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_clusters)
+            In the dtype of `X` if that is float32 or float64, else float64.
+        """
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        index, step = self._near_nodes(x)
+        distances = distances_to_centres(self.graph_, self._centre_nodes, index, step)
+        return distances.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
+
+    def quantize(self, X: Any) -> npt.NDArray[np.float32]:
+        """Replace each row by the codeword of its code.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Latents.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+        """
+        codes = self.predict(X)
+        if self.metric == "precomputed":
+            raise InputError("quantize needs latents; a precomputed graph has no codewords")
+        return self.cluster_centers_[codes]
+
+    def score(self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Negative energy of `X`: the higher, the better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            As for `predict`.
+        y : ignored
+            For the API.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weight of each row.
+
+        Returns
+        -------
+        float
+        """
+        distance = self._assign(X).distance
+        weights = check_sample_weight(sample_weight, len(distance))
+        return -float((weights * distance ** POWER[self._codewords]).sum())
+
+    def _fit_latents(self, x: npt.NDArray[Any], sample_weight: npt.ArrayLike | None) -> None:
+        latents = check_latents(x, name="X")
+        weights = check_sample_weight(sample_weight, len(latents))
+        n_distinct = len(distinct_rows(latents, weights).row)
+        if n_distinct < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters "
+                f"({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        fitted = fit_codebook(
+            latents,
+            min(self.n_clusters, n_distinct),
+            codewords=self._codewords,
+            n_neighbors=self.n_neighbors,
+            sample_weight=weights,
+            on_disconnected=self.on_disconnected,
+            **self._clustering_options(),
+        )
+        self._store(fitted.graph, fitted.n_components, fitted.clustering)
+        self.labels_, self.geodesic_distances_ = fitted.codes, fitted.distance
+        self.medoid_indices_ = fitted.rows.row[fitted.clustering.medoid_indices]
+        self.graph_rows_ = fitted.rows.row
+        self.codebook_ = fitted.codebook
+        self.cluster_centers_ = fitted.codebook.vectors
+
+    def _fit_graph(self, x: Any, sample_weight: npt.ArrayLike | None) -> None:
+        graph = Graph.from_scipy(x)
+        try:
+            require_connected(graph)
+        except NotConnectedError as error:
+            raise NotConnectedError(
+                f"{error}; without coordinates a precomputed graph cannot be bridged"
+            ) from None
+        clustering = geodesic_kmedoids(
+            graph,
+            self.n_clusters,
+            power=POWER[self._codewords],
+            sample_weight=sample_weight,
+            **self._clustering_options(),
+        )
+        self._store(graph, 1, clustering)
+        self.labels_, self.geodesic_distances_ = clustering.labels, clustering.distance
+        self.medoid_indices_ = clustering.medoid_indices.astype(np.int64)
+        self.graph_rows_ = np.arange(graph.n_nodes)
+
+    def _clustering_options(self) -> dict[str, Any]:
+        return {
+            "init": self.init,
+            "n_init": self.n_init,
+            "algorithm": self.algorithm,
+            "max_iter": self.max_iter,
+            "n_perturbations": self.n_perturbations,
+            "n_jobs": self.n_jobs,
+            "random_state": self.random_state,
+        }
+
+    def _store(self, graph: Graph, n_components: int, clustering: Clustering) -> None:
+        self.graph_ = graph
+        self.n_connected_components_ = n_components
+        self.inertia_ = clustering.inertia
+        self.inertia_history_ = clustering.inertia_history
+        self.n_iter_ = clustering.n_iter
+        self._centre_nodes: npt.NDArray[np.int32] = clustering.medoid_indices
+        self._node_code, self._node_distance = clustering.labels, clustering.distance
+
+    def _validated(self, X: Any, *, reset: bool) -> Any:
+        if self.metric == "precomputed":
+            return validate_data(
+                self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
+            )
+        return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], order="C")
+
+    def _assign(self, X: Any) -> Assignment:
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        index, step = self._near_nodes(x)
+        return nearest_through(step, self._node_distance[index], self._node_code[index])
+
+    def _near_nodes(self, x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.floating]]:
+        """Nodes near each row, and how near; ``inf`` fills rows that have fewer."""
+        if self.metric == "precomputed":
+            return _stored_neighbors(x)
+        anchors = self.codebook_.anchors
+        k = min(self.codebook_.n_neighbors, len(anchors))
+        near = nearest_neighbors(anchors, k, check_latents(x, name="X"), n_jobs=self.n_jobs)
+        return near.index, near.distance
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self._centre_nodes)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = tags.input_tags.pairwise = self.metric == "precomputed"
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+    """The stored entries of each row of a sparse matrix, as rectangular arrays."""
+    if not hasattr(x, "indptr"):
+        raise InputError(
+            "with metric='precomputed', X must be a sparse matrix of distances; "
+            "convert it with scipy.sparse.csr_array"
+        )
+    count = np.diff(x.indptr)
+    if (count == 0).any():
+        empty = int(np.flatnonzero(count == 0)[0])
+        raise InputError(f"every row of X needs a stored distance; row {empty} has none")
+    row = np.repeat(np.arange(len(count)), count)
+    column = np.arange(len(row)) - np.repeat(x.indptr[:-1], count)
+    index = np.zeros((len(count), count.max()), np.int32)
+    step = np.full(index.shape, np.inf)
+    index[row, column], step[row, column] = x.indices, x.data
+    return index, step
+
+
+class GeodesicKMeans(_GeodesicClusterer):
+    """Geodesic k-means: cells of least squared distance along the data.
+
+    The energy is the weighted sum of squared geodesic distances to the centres, which are
+    training rows; the codewords, ``cluster_centers_``, are the weighted means of the cells.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of codes.
+    n_neighbors : int, default=10
+        Neighbours of each latent in the graph, and those considered in `predict`.
+    metric : {'euclidean', 'precomputed'}, default='euclidean'
+        'precomputed': `fit` takes a sparse matrix of distances, every stored entry an edge.
+    init : {'k-means++', 'random'} or array-like of shape (n_clusters,), default='k-means++'
+        Where to start; an array holds training rows.
+    n_init : int, default=1
+        How many times to start anew; the best result is kept.
+    algorithm : {'swap', 'alternate'}, default='swap'
+        'swap': to an optimum that no single swap improves. 'alternate': quicker, worse.
+    max_iter : int, default=100
+        Most rounds.
+    n_perturbations : int or 'auto', default='auto'
+        How often a local optimum is shaken for a better one; see `geodesic_kmedoids`.
+    on_disconnected : {'bridge', 'raise'}, default='bridge'
+        What to do if the graph has several components.
+    n_jobs : int, optional
+        Threads, all by default; the result does not depend on it.
+    random_state : int, RandomState, Generator or None
+        Seed.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Code of each training row.
+    cluster_centers_ : ndarray of shape (n_clusters, n_features), float32
+        Codewords. Absent with ``metric='precomputed'``.
+    medoid_indices_ : ndarray of shape (n_clusters,), int64
+        The training row at the centre of each cell.
+    inertia_ : float
+        The energy. Not comparable with the inertia of KMeans, which is Euclidean.
+    inertia_history_ : tuple of float
+        Energy after each step; never rises.
+    n_iter_ : int
+        Rounds.
+    geodesic_distances_ : ndarray of shape (n_samples,), float64
+        Geodesic distance of each training row to its centre.
+    graph_ : Graph
+        Nodes are the distinct training rows of positive weight, in the order of `graph_rows_`:
+        the rows themselves, unless some are duplicates or weigh nothing.
+    graph_rows_ : ndarray of shape (n_nodes,), int64
+        The training row of each node.
+    n_connected_components_ : int
+        Components of the graph before they were bridged.
+    codebook_ : Codebook
+        To save, and to assign with; absent with ``metric='precomputed'``.
+    n_features_in_ : int
+        Number of columns of the training data.
+
+    Examples
+    --------
+    >>> import geoquant as gq
+    >>> x = [[0.0], [1.0], [8.0], [9.0]]
+    >>> est = gq.GeodesicKMeans(n_clusters=2, random_state=0).fit(x)
+    >>> sorted(est.cluster_centers_.ravel().tolist())
+    [0.5, 8.5]
+    >>> bool((est.predict(x) == est.labels_).all())
+    True
+    """
+
+    _codewords = "mean"
+
+
+class GeodesicKMedoids(_GeodesicClusterer):
+    """Geodesic k-medoids: cells of least distance along the data.
+
+    The energy is the weighted sum of geodesic distances to the centres, which are training rows
+    and the codewords, ``cluster_centers_``, too.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of codes.
+    n_neighbors : int, default=10
+        Neighbours of each latent in the graph, and those considered in `predict`.
+    metric : {'euclidean', 'precomputed'}, default='euclidean'
+        'precomputed': `fit` takes a sparse matrix of distances, every stored entry an edge.
+    init : {'k-means++', 'random'} or array-like of shape (n_clusters,), default='k-means++'
+        Where to start; an array holds training rows.
+    n_init : int, default=1
+        How many times to start anew; the best result is kept.
+    algorithm : {'swap', 'alternate'}, default='swap'
+        'swap': to an optimum that no single swap improves. 'alternate': quicker, worse.
+    max_iter : int, default=100
+        Most rounds.
+    n_perturbations : int or 'auto', default='auto'
+        How often a local optimum is shaken for a better one; see `geodesic_kmedoids`.
+    on_disconnected : {'bridge', 'raise'}, default='bridge'
+        What to do if the graph has several components.
+    n_jobs : int, optional
+        Threads, all by default; the result does not depend on it.
+    random_state : int, RandomState, Generator or None
+        Seed.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int32
+        Code of each training row.
+    cluster_centers_ : ndarray of shape (n_clusters, n_features), float32
+        Codewords. Absent with ``metric='precomputed'``.
+    medoid_indices_ : ndarray of shape (n_clusters,), int64
+        The training row at the centre of each cell.
+    inertia_ : float
+        The energy. Not comparable with the inertia of KMeans, which is Euclidean.
+    inertia_history_ : tuple of float
+        Energy after each step; never rises.
+    n_iter_ : int
+        Rounds.
+    geodesic_distances_ : ndarray of shape (n_samples,), float64
+        Geodesic distance of each training row to its centre.
+    graph_ : Graph
+        Nodes are the distinct training rows of positive weight, in the order of `graph_rows_`:
+        the rows themselves, unless some are duplicates or weigh nothing.
+    graph_rows_ : ndarray of shape (n_nodes,), int64
+        The training row of each node.
+    n_connected_components_ : int
+        Components of the graph before they were bridged.
+    codebook_ : Codebook
+        To save, and to assign with; absent with ``metric='precomputed'``.
+    n_features_in_ : int
+        Number of columns of the training data.
+
+    Examples
+    --------
+    >>> import geoquant as gq
+    >>> x = [[0.0], [1.0], [2.0], [8.0]]
+    >>> est = gq.GeodesicKMedoids(n_clusters=2, random_state=0).fit(x)
+    >>> sorted(est.medoid_indices_.tolist())
+    [1, 3]
+    """
+
+    _codewords = "medoid"

@@ -1,0 +1,268 @@
+"""From latents to codebook and codes, in one call: what the estimators and the command line run."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoquant.assignment import assign
+from geoquant.clustering.kmedoids import cell_means, geodesic_kmedoids
+from geoquant.codebook import Codebook
+from geoquant.errors import InputError
+from geoquant.graph.components import bridge_components, connected_components, require_connected
+from geoquant.graph.csr import check_nodes
+from geoquant.graph.knn import knn_graph
+from geoquant.latents import DistinctRows, check_latents, check_sample_weight, distinct_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from geoquant.clustering.result import Clustering
+    from geoquant.graph.csr import Graph
+    from geoquant.progress import Progress
+
+#: The power of the energy that goes with each kind of codeword.
+POWER = {"mean": 2, "medoid": 1}
+
+
+@dataclass(frozen=True, eq=False)
+class FittedCodebook:
+    """A codebook, the codes of the latents it was made from, and how it was made.
+
+    Attributes
+    ----------
+    codebook : Codebook
+        With every distinct latent as an anchor.
+    codes : ndarray of shape (n,), int32
+        Code of each latent.
+    distance : ndarray of shape (n,), float64
+        Geodesic distance of each latent to its centre.
+    rows : DistinctRows
+        Which rows are the nodes of the graph, and with what weight.
+    graph : Graph
+        Connected; one node per distinct latent.
+    n_components : int
+        Components of the graph before they were bridged.
+    clustering : Clustering
+        On the nodes of the graph.
+    seconds : dict of str to float
+        Wall time of each stage, in order.
+    """
+
+    codebook: Codebook
+    codes: npt.NDArray[np.int32]
+    distance: npt.NDArray[np.float64]
+    rows: DistinctRows
+    graph: Graph
+    n_components: int
+    clustering: Clustering
+    seconds: dict[str, float]
+
+
+def fit_codebook(
+    latents: npt.ArrayLike,
+    n_clusters: int = 8,
+    *,
+    codewords: str = "mean",
+    n_neighbors: int = 10,
+    sample_weight: npt.ArrayLike | None = None,
+    on_disconnected: str = "bridge",
+    n_jobs: int | None = None,
+    random_state: Any = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> FittedCodebook:
+    """Quantize latents: graph, bridges, clustering, codebook and codes.
+
+    Parameters
+    ----------
+    latents : array-like of shape (n, d)
+        Latents, one row each; computed with in float32.
+    n_clusters : int, default=8
+        Number of codes, at most the number of distinct rows.
+    codewords : {'mean', 'medoid'}, default='mean'
+        'mean': cells of least summed squared geodesic distance, their means as codewords.
+        'medoid': least summed distance, the medoids as codewords.
+    n_neighbors : int, default=10
+        Neighbours of each latent in the graph, and anchors considered in assignment.
+    sample_weight : array-like of shape (n,), optional
+        Weight of each row, not negative. A row of weight 0 gets a code but shapes nothing.
+    on_disconnected : {'bridge', 'raise'}, default='bridge'
+        What to do if the graph has several components: join them by the shortest edges that do,
+        or raise.
+    n_jobs : int, optional
+        Threads, all by default; the result does not depend on it.
+    random_state : int, Generator, RandomState or None
+        Seed.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``; may raise to stop.
+    **options
+        ``init, n_init, algorithm, max_iter, n_perturbations`` of `geodesic_kmedoids`; an
+        array as ``init`` holds rows of `latents`.
+
+    Returns
+    -------
+    FittedCodebook
+
+    Raises
+    ------
+    InputError
+        If an argument or array cannot be used.
+    NotConnectedError
+        If the graph is not connected and `on_disconnected` is 'raise'.
+
+    Examples
+    --------
+    >>> import geoquant as gq
+    >>> fitted = gq.fit_codebook([[0.0], [1.0], [8.0], [9.0]], 2, random_state=0)
+    >>> bool(fitted.codes[0] == fitted.codes[1] != fitted.codes[2])
+    True
+    """
+    if codewords not in POWER:
+        raise InputError(f"codewords must be 'mean' or 'medoid', found {codewords!r}")
+    x = check_latents(latents)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "graph"):
+        rows = distinct_rows(x, check_sample_weight(sample_weight, len(x)))
+        nodes = x if len(rows.row) == len(x) else x[rows.row]
+        graph, n_components = connected_graph(
+            nodes, n_neighbors, on_disconnected=on_disconnected, n_jobs=n_jobs, progress=progress
+        )
+    with _timed(seconds, "clustering"):
+        clustering = geodesic_kmedoids(
+            graph,
+            n_clusters,
+            power=POWER[codewords],
+            sample_weight=rows.weight,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            progress=progress,
+            **_with_init_nodes(options, rows),
+        )
+    with _timed(seconds, "codebook"):
+        vectors = (
+            cell_means(nodes, clustering.labels, n_clusters, rows.weight)
+            if codewords == "mean"
+            else nodes[clustering.medoid_indices]
+        )
+        codebook = Codebook(
+            vectors=vectors,
+            anchors=nodes,
+            anchor_distance=clustering.distance,
+            anchor_code=clustering.labels,
+            n_neighbors=int(n_neighbors),
+            metadata={
+                "geoquant_version": version("geoquant"),
+                "codewords": codewords,
+                "power": POWER[codewords],
+                "n_latents": len(x),
+                "n_components": n_components,
+                "graph_recall": graph.recall,
+                "inertia": clustering.inertia,
+                "random_state": int(random_state)
+                if isinstance(random_state, int | np.integer)
+                else None,
+                **{name: value for name, value in options.items() if name != "init"},
+            },
+        )
+        codes, distance = _codes_of_all_rows(x, rows, clustering, codebook, n_jobs)
+    return FittedCodebook(codebook, codes, distance, rows, graph, n_components, clustering, seconds)
+
+
+def connected_graph(
+    latents: npt.NDArray[np.float32],
+    n_neighbors: int,
+    *,
+    on_disconnected: str = "bridge",
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Graph, int]:
+    """Nearest-neighbour graph in one component, and how many components it had.
+
+    Parameters
+    ----------
+    latents, n_neighbors, n_jobs, progress
+        As for `knn_graph`.
+    on_disconnected : {'bridge', 'raise'}, default='bridge'
+        What to do if there are several components.
+
+    Returns
+    -------
+    graph : Graph
+        Connected.
+    n_components : int
+        Before bridging.
+
+    Raises
+    ------
+    InputError
+        If `on_disconnected` is neither.
+    NotConnectedError
+        If there are several components and `on_disconnected` is 'raise'.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.fit import connected_graph
+    >>> x = np.array([[0.0], [1.0], [8.0], [9.0]], np.float32)
+    >>> graph, n_components = connected_graph(x, 1)
+    >>> graph.n_edges, n_components
+    (3, 2)
+    """
+    if on_disconnected not in ("bridge", "raise"):
+        raise InputError(f"on_disconnected must be 'bridge' or 'raise', found {on_disconnected!r}")
+    graph = knn_graph(latents, n_neighbors, n_jobs=n_jobs, progress=progress)
+    if on_disconnected == "raise":
+        require_connected(graph)
+    n_components = int(connected_components(graph).max()) + 1
+    if n_components > 1:
+        graph = bridge_components(graph, latents, n_jobs=n_jobs).graph
+    return graph, n_components
+
+
+def _with_init_nodes(options: dict[str, Any], rows: DistinctRows) -> dict[str, Any]:
+    """Turn ``init``, if it is training rows, into the nodes that these rows are."""
+    init = options.get("init", "k-means++")
+    if isinstance(init, str):
+        return options
+    nodes = rows.node_of_row[check_nodes(init, len(rows.node_of_row), "init")]
+    if (nodes < 0).any():
+        raise InputError("init must hold rows of positive weight, found one of weight 0")
+    return options | {"init": nodes}
+
+
+def _codes_of_all_rows(
+    x: npt.NDArray[np.float32],
+    rows: DistinctRows,
+    clustering: Clustering,
+    codebook: Codebook,
+    n_jobs: int | None,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+    """From nodes to rows; a row of weight 0 is no node and is assigned like a new latent."""
+    codes = clustering.labels[rows.node_of_row]
+    distance = clustering.distance[rows.node_of_row]
+    without_node = rows.node_of_row < 0
+    if without_node.any():
+        codes[without_node], distance[without_node] = assign(
+            x[without_node],
+            codebook.anchors,
+            codebook.anchor_distance,
+            codebook.anchor_code,
+            n_neighbors=codebook.n_neighbors,
+            n_jobs=n_jobs,
+        )
+    return codes, distance
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - begin
