@@ -1,0 +1,95 @@
+"""The command line: parse, call public functions, print.
+
+Only click is imported here, so that ``--help`` is instant; commands import what they need.
+
+Exit codes: 0 done, 2 wrong argument, 3 unusable data or file, 4 not enough memory or disk,
+130 interrupted, 141 nobody reads the output any more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from geoquant.cli.assign import assign
+from geoquant.cli.demo import demo
+from geoquant.cli.fit import fit
+from geoquant.cli.inspect import inspect
+from geoquant.errors import FileFormatError, InputError, NotConnectedError, ResourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_ARGUMENT, EXIT_DATA, EXIT_RESOURCE, EXIT_INTERRUPTED = 2, 3, 4, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="geoquant")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    r"""Discrete codes for latents, measured along the data manifold.
+
+    \b
+    geoquant fit latents.npy -k 64
+    geoquant assign new.npy --codebook latents.codebook.safetensors -o new.codes.npy
+    geoquant inspect latents.codebook.safetensors
+    """
+    click.get_current_context().obj = {"debug": debug}
+
+
+for command in (fit, assign, inspect, demo):
+    cli.add_command(command)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; default: those of the process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        # click would turn a closed pipe into exit code 1.
+        with cli.make_context("geoquant", list(arguments)) as context:
+            cli.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(err=True)  # off the line on which the terminal shows ^C
+        _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        _fail(*_explained(error))
+    sys.exit(0)
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """One line and an exit code for an error."""
+    if isinstance(error, FileFormatError | NotConnectedError):
+        return str(error), EXIT_DATA
+    if isinstance(error, InputError):
+        return str(error), EXIT_ARGUMENT
+    if isinstance(error, ResourceError | MemoryError):
+        return str(error) or "not enough memory", EXIT_RESOURCE
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input/output'}: {error.strerror or error}", EXIT_RESOURCE
+    return f"unexpected {type(error).__name__}: {error}; --debug shows where", 1
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(exit_code)

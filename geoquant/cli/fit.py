@@ -1,0 +1,114 @@
+"""``geoquant fit``: latents in, codebook and codes out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geoquant.cli.options import (
+    beside,
+    check_outputs,
+    json_option,
+    key_option,
+    latents_argument,
+    load_latents,
+    n_jobs_option,
+    quiet_option,
+)
+
+_CODEBOOK_SUFFIX = ".codebook.safetensors"
+
+
+@click.command()
+@latents_argument
+@click.option(
+    "-k", "--n-clusters", type=click.IntRange(min=1), required=True, help="Number of codes."
+)
+@click.option(
+    "--codewords",
+    type=click.Choice(["mean", "medoid"]),
+    default="mean",
+    show_default=True,
+    help="What a code decodes to: the mean of its cell (energy: squared distance) or its medoid.",
+)
+@click.option("--n-neighbors", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--n-init", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--algorithm",
+    type=click.Choice(["swap", "alternate"]),
+    default="swap",
+    show_default=True,
+    help="swap: full quality; alternate: quicker for few codes, worse.",
+)
+@click.option(
+    "--on-disconnected",
+    type=click.Choice(["bridge", "raise"]),
+    default="bridge",
+    show_default=True,
+    help="If the graph has several components.",
+)
+@click.option(
+    "--anchors",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Latents kept in the codebook for assignment [default: all; fewer make it smaller].",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@key_option
+@n_jobs_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help=f"The codebook file [default: LATENTS with {_CODEBOOK_SUFFIX}]; codes go beside it.",
+)
+@json_option
+@quiet_option
+def fit(
+    latents_path: Path,
+    anchors: int | None,
+    seed: int,
+    key: str | None,
+    output: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Make a codebook of the latents in a file (.npy, .npz or .safetensors)."""
+    from geoquant.cli.progress_bar import ProgressBar
+    from geoquant.cli.summary import advice, print_table, summarize
+    from geoquant.files import npy_blocks, write_together
+    from geoquant.fit import fit_codebook
+
+    codebook_path = output or beside(latents_path, _CODEBOOK_SUFFIX)
+    codes_path = codes_beside(codebook_path)
+    check_outputs([codebook_path, codes_path], inputs=[latents_path])
+    latents = load_latents(latents_path, key)
+    with ProgressBar(enabled=not (quiet or as_json)) as progress:
+        fitted = fit_codebook(latents, random_state=seed, progress=progress, **options)
+    codebook = fitted.codebook if anchors is None else fitted.codebook.thinned(anchors)
+    summary = summarize(fitted, latents, options["n_jobs"])
+    hint = advice(summary)
+    write_together({codebook_path: codebook.file_blocks(), codes_path: npy_blocks(fitted.codes)})
+    if as_json:
+        files = {"latents": latents_path, "codebook": codebook_path, "codes": codes_path}
+        summary |= {name: str(path) for name, path in files.items()}
+        click.echo(json.dumps({"schema_version": 1, **summary, "advice": hint}))
+        return
+    if quiet:
+        return
+    print_table(f"{latents_path.name}: {summary['k']} codes", summary)
+    click.echo(f"codebook  {codebook_path}\ncodes     {codes_path}")
+    if hint:
+        click.echo(hint)
+
+
+def codes_beside(codebook_path: Path) -> Path:
+    """Where the codes of a codebook are put."""
+    name = codebook_path.name
+    stem = name.removesuffix(_CODEBOOK_SUFFIX) if name.endswith(_CODEBOOK_SUFFIX) else name
+    return codebook_path.with_name(stem + ".codes.npy")

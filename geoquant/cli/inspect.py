@@ -1,0 +1,45 @@
+"""``geoquant inspect``: what is in a codebook file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geoquant.cli.options import json_option
+
+if TYPE_CHECKING:
+    from geoquant.codebook import Codebook
+
+
+@click.command()
+@click.argument("codebook_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
+@json_option
+def inspect(codebook_path: Path, as_json: bool) -> None:
+    """Show what a codebook holds and how it was made; the file is verified on the way."""
+    from geoquant.codebook import Codebook
+
+    facts = _facts(Codebook.load(codebook_path)) | {"bytes": codebook_path.stat().st_size}
+    if as_json:
+        click.echo(json.dumps({"schema_version": 1, **facts}))
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def _facts(book: Codebook) -> dict[str, Any]:
+    from geoquant import quality
+
+    return {
+        "codes": book.n_codes,
+        "dimensions": book.dim,
+        "anchors": book.n_anchors,
+        "neighbours considered": book.n_neighbors,
+        "perplexity of the anchors": quality.perplexity(book.anchor_code, book.n_codes),
+        "unused codes": len(quality.dead_codes(book.anchor_code, book.n_codes)),
+        "mean geodesic distance": float(book.anchor_distance.mean()),
+        **book.metadata,
+    }

@@ -1,0 +1,67 @@
+"""Options that several commands share, and how they read their latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geoquant.errors import FileFormatError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+latents_argument: Decorator = click.argument(
+    "latents_path", metavar="LATENTS", type=click.Path(path_type=Path)
+)
+key_option: Decorator = click.option(
+    "--key", help="Which array of an .npz or .safetensors file to read."
+)
+n_jobs_option: Decorator = click.option(
+    "--n-jobs",
+    type=int,
+    default=None,
+    help="Threads [default: every core]. Never shows in results.",
+)
+json_option: Decorator = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else."
+)
+quiet_option: Decorator = click.option(
+    "-q", "--quiet", is_flag=True, help="Print nothing but errors."
+)
+
+
+def load_latents(path: Path, key: str | None) -> npt.NDArray[np.float32]:
+    """Read and check a file of latents; whatever is wrong with it is the file's fault."""
+    from geoquant.latents import check_latents, read_latents
+
+    try:
+        return check_latents(read_latents(path, key), name=str(path))
+    except InputError as error:
+        raise FileFormatError(str(error)) from error
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The file's own path with another suffix."""
+    if not path.name:
+        raise FileFormatError(f"{path}: not a file of latents; give an .npy, .npz or .safetensors")
+    return path.with_name(path.stem + suffix)
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Fail before the work, not after it: no folder to write to, or an input in the way."""
+    for output in outputs:
+        if not output.parent.is_dir():
+            raise click.BadParameter(
+                f"folder {output.parent} does not exist", param_hint="--output"
+            )
+        if output.resolve() in {path.resolve() for path in inputs}:
+            raise click.BadParameter(
+                f"{output} is an input and would be overwritten; name another file",
+                param_hint="--output",
+            )
