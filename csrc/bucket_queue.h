@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "csr_graph.h"
+#include "prefetch.h"
 
 namespace geoquant {
 
@@ -102,23 +103,19 @@ class BucketQueue {
   static constexpr double kMaxBuckets = 4096.0;
   static constexpr std::size_t kAhead = 3;  // measured: 2 to 8 are alike
 
-#if defined(__GNUC__)
   // Inlined by force: gcc takes a function that only fetches for one without effect, and drops it.
-  __attribute__((always_inline)) void fetch_ahead(std::size_t i) const {
+  GEOQUANT_ALWAYS_INLINE void fetch_ahead(std::size_t i) const {
     if (i + 2 * kAhead < serving_.size()) {
-      __builtin_prefetch(graph_.indptr + node_of(serving_[i + 2 * kAhead].payload));
+      GEOQUANT_PREFETCH(graph_.indptr + node_of(serving_[i + 2 * kAhead].payload));
     }
     if (i + kAhead < serving_.size()) {
       const EdgeOffset e = graph_.indptr[node_of(serving_[i + kAhead].payload)];
-      __builtin_prefetch(graph_.indices + e);
-      __builtin_prefetch(graph_.indices + e + kEdgesAhead);
-      __builtin_prefetch(graph_.lengths + e);
-      __builtin_prefetch(graph_.lengths + e + kEdgesAhead);
+      GEOQUANT_PREFETCH(graph_.indices + e);
+      GEOQUANT_PREFETCH(graph_.indices + e + kEdgesAhead);
+      GEOQUANT_PREFETCH(graph_.lengths + e);
+      GEOQUANT_PREFETCH(graph_.lengths + e + kEdgesAhead);
     }
   }
-#else
-  void fetch_ahead(std::size_t) const {}
-#endif
   static constexpr EdgeOffset kEdgesAhead = 13;  // a usual degree: reaches into the second line
 
   CsrGraph graph_;

@@ -6,6 +6,7 @@
 #include "bucket_queue.h"
 #include "energy.h"
 #include "parallel_for.h"
+#include "prefetch.h"
 #include "shortest_paths.h"
 
 namespace geoquant {
@@ -155,8 +156,8 @@ class SwapSearch {
     scratch.queue.serve_all([&](double distance, NodeId u) {
       if (distance != scratch.limit[u]) return;
       scratch.served.push_back(u);
-      __builtin_prefetch(&nearest_[u]);
-      __builtin_prefetch(&weights_[u]);
+      GEOQUANT_PREFETCH(&nearest_[u]);
+      GEOQUANT_PREFETCH(&weights_[u]);
       graph_.for_each_neighbour(u, [&scratch, distance](NodeId v, float length) {
         const double through = distance + static_cast<double>(length);
         if (through >= scratch.limit[v]) return;

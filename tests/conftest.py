@@ -37,7 +37,7 @@ def connected_graph(request: pytest.FixtureRequest) -> Graph:
     return CONNECTED[request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_folder() -> Path:
     """Folder of real latents, named by the environment variable GEOQUANT_DATA."""
     folder = os.environ.get("GEOQUANT_DATA")

@@ -23,8 +23,10 @@ from geoquant.progress import Progress, n_threads
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Up to this many points the search is exact; beyond it an inverted file is used.
-EXACT_LIMIT = 100_000
+#: Up to this many points the search is exact; beyond it an inverted file is used. Measured on two
+#: cores in 20 dimensions: at 20 000 points exact takes twice, at 60 000 four times as long as an
+#: inverted file of recall 0.996, and the factor grows with the number of points.
+EXACT_LIMIT = 65_536
 
 #: Beyond it, as many cells are probed as finds this share of the true neighbours of a sample.
 TARGET_RECALL = 0.99
