@@ -41,9 +41,9 @@ def load_latents(path: Path, key: str | None) -> npt.NDArray[np.float32]:
     from geoquant.latents import check_latents, read_latents
 
     try:
-        return check_latents(read_latents(path, key), name=str(path))
+        return check_latents(read_latents(path, key))
     except InputError as error:
-        raise FileFormatError(str(error)) from error
+        raise FileFormatError(f"{path}: {error}") from error
 
 
 def beside(path: Path, suffix: str) -> Path:
