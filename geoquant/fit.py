@@ -13,11 +13,12 @@ import numpy as np
 from geoquant.assignment import assign
 from geoquant.clustering.kmedoids import cell_means, geodesic_kmedoids
 from geoquant.codebook import Codebook
+from geoquant.distinct import DistinctRows, distinct_rows
 from geoquant.errors import InputError
 from geoquant.graph.components import bridge_components, connected_components, require_connected
 from geoquant.graph.csr import check_nodes
 from geoquant.graph.knn import knn_graph
-from geoquant.latents import DistinctRows, check_latents, check_sample_weight, distinct_rows
+from geoquant.latents import check_latents, check_sample_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,9 @@ import pytest
 from scipy.sparse.csgraph import dijkstra
 
 import geoquant as gq
+from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError, NotConnectedError
 from geoquant.fit import POWER, connected_graph, fit_codebook
-from geoquant.latents import distinct_rows
 
 #: Two triples on a line, eight apart.
 TRIPLES = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]], np.float32)

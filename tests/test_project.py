@@ -26,6 +26,7 @@ ORDER = [
     "geoquant.progress",
     "geoquant.files",
     "geoquant.latents",
+    "geoquant.distinct",
     "geoquant.graph.csr",
     "geoquant.graph.knn",
     "geoquant.graph.edge_lengths",

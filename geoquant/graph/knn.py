@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from geoquant import _core
 from geoquant.arguments import check_count
+from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError
 from geoquant.graph.csr import MAX_NODES, Graph
-from geoquant.latents import check_latents, distinct_rows
+from geoquant.latents import check_latents
 from geoquant.progress import Progress, n_threads
 
 if TYPE_CHECKING:
