@@ -19,12 +19,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from geoquant.arguments import check_count
 from geoquant.assignment import Assignment, distances_to_centres, nearest_through
 from geoquant.clustering.kmedoids import geodesic_kmedoids
+from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError, NotConnectedError
 from geoquant.fit import POWER, fit_codebook
 from geoquant.graph.components import require_connected
 from geoquant.graph.csr import Graph
 from geoquant.graph.knn import nearest_neighbors
-from geoquant.latents import check_latents, check_sample_weight, distinct_rows
+from geoquant.latents import check_latents, check_sample_weight
 
 if TYPE_CHECKING:
     from geoquant.clustering.result import Clustering
@@ -282,11 +283,14 @@ def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.flo
     if (count == 0).any():
         empty = int(np.flatnonzero(count == 0)[0])
         raise InputError(f"every row of X needs a stored distance; row {empty} has none")
+    if (x.data < 0).any():
+        raise InputError(f"distances must not be negative, found {x.data.min()}")
     row = np.repeat(np.arange(len(count)), count)
     column = np.arange(len(row)) - np.repeat(x.indptr[:-1], count)
     index = np.zeros((len(count), count.max()), np.int32)
     step = np.full(index.shape, np.inf)
-    index[row, column], step[row, column] = x.indices, x.data
+    # Rounded as the lengths of the graph are, so that training rows get their labels.
+    index[row, column], step[row, column] = x.indices, x.data.astype(np.float32)
     return index, step
 
 

@@ -667,6 +667,21 @@ def test_precomputed_graph_gives_what_the_latents_give(estimator: type, containe
 
 
 @both
+def test_precomputed_float64_distances_give_the_labels_again(estimator: type) -> None:
+    """Distances are rounded alike in fit and predict, so no row changes its code or distance."""
+    matrix = with_zero_diagonal(fitted(estimator, "random")[0].graph_).astype(np.float64)
+    matrix.data *= np.pi / 3  # no longer float32 numbers
+    est = estimator(6, metric="precomputed", random_state=0).fit(matrix)
+    np.testing.assert_array_equal(est.predict(matrix), est.labels_)
+    assert est.score(matrix) == -float((est.geodesic_distances_ ** est_power(est)).sum())
+
+
+def est_power(est: Any) -> int:
+    """Power of an estimator's energy."""
+    return 2 if isinstance(est, gq.GeodesicKMeans) else 1
+
+
+@both
 def test_precomputed_neighbours_of_new_rows(estimator: type) -> None:
     """A sparse matrix of neighbours among the training rows is assigned as latents are."""
     est, x, _ = fitted(estimator, "random")
@@ -715,6 +730,8 @@ def test_precomputed_refuses_what_is_no_sparse_graph(estimator: type) -> None:
         est.predict(np.ones((1, 3)))
     with pytest.raises(InputError, match="row 1 has none"):
         est.transform(csr_array(np.array([[1.0, 0, 0], [0, 0, 0]])))
+    with pytest.raises(InputError, match="negative, found -1"):
+        est.predict(csr_array(-np.ones((1, 3))))
     with pytest.raises(InputError, match="no codewords"):
         est.quantize(path)
     with pytest.raises(ValueError, match="3 features"):
