@@ -131,4 +131,6 @@ def alternate(
             return Step(centres, history, n_rounds, True)
         centres = moved
         history.append(energy)
+        if len(centres) == 1:  # the one cell will not change, and its medoid is exact
+            return Step(centres, history, n_rounds, True)
     return Step(centres, history, max_rounds, False)
