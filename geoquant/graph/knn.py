@@ -36,6 +36,7 @@ TARGET_RECALL = 0.99
 N_SPARE = 6
 
 _QUERIES_PER_CALL = 1024  # short enough for Ctrl-C and progress
+_CANDIDATES_PER_CALL = 1 << 20  # bounds the memory where many distances are equal
 _RECALL_SAMPLE = 1000
 
 Points = npt.NDArray[np.float32]
@@ -219,20 +220,29 @@ class _Search:
         undecided = np.arange(len(queries))
         n_candidates = self.k + (self_id is not None) + N_SPARE
         effort = 0
-        while undecided.size:
-            n_candidates = min(n_candidates, len(self.points))
-            asked = queries[undecided]
-            candidates, reach = self.index.propose(self._normalized(asked), n_candidates, effort)
-            distance[undecided], index[undecided], is_certain = _core.exact_neighbors(
+
+        def decide_some(rows: Ids) -> Ids:
+            """Fill `rows`; return those that are not certain."""
+            candidates, reach = self.index.propose(
+                self._normalized(queries[rows]), n_candidates, effort
+            )
+            distance[rows], index[rows], is_certain = _core.exact_neighbors(
                 self.points,
-                asked,
+                queries[rows],
                 candidates,
                 np.ldexp(reach, -self.exponent),
-                self_id=None if self_id is None else self_id[undecided],
+                self_id=None if self_id is None else self_id[rows],
                 n_kept=self.k,
                 n_threads=self.threads,
             )
-            undecided = undecided[is_certain == 0]
+            uncertain: Ids = rows[is_certain == 0]
+            return uncertain
+
+        while undecided.size:
+            n_candidates = min(n_candidates, len(self.points))
+            n_parts = -(-undecided.size * n_candidates // _CANDIDATES_PER_CALL)
+            parts = np.array_split(undecided, n_parts)
+            undecided = np.concatenate([decide_some(rows) for rows in parts if rows.size])
             n_candidates *= 4
             effort += 1
 
@@ -247,10 +257,6 @@ class _Search:
 class _ExactIndex:
     """Every point is compared; float32 rounding is bounded and told."""
 
-    def probe_more(self) -> bool:
-        """There is nothing more to look into."""
-        return False
-
     def __init__(self, centred: Points) -> None:
         import faiss
 
@@ -258,6 +264,10 @@ class _ExactIndex:
         self.index = faiss.IndexFlatL2(d)
         self.index.add(centred)
         self.radius = float(_norms(centred).max())
+
+    def probe_more(self) -> bool:
+        """There is nothing more to look into."""
+        return False
 
     def propose(self, centred: Points, n_candidates: int, effort: int) -> Proposal:
         """Candidates, and a distance that all other points are sure to have at least."""

@@ -350,3 +350,16 @@ def test_n_jobs_is_checked() -> None:
     """A number of jobs that makes no sense is refused."""
     with pytest.raises(InputError, match="n_jobs"):
         knn_graph([[0.0], [1.0]], 1, n_jobs=0)
+
+
+def test_many_equal_distances_are_decided_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many candidates are held at once, which ties make many, does not show."""
+    cube = np.stack(np.meshgrid(*[np.arange(2.0)] * 9), axis=-1).reshape(-1, 9)
+    whole = nearest_neighbors(cube, 3)
+    monkeypatch.setattr("geoquant.graph.knn._CANDIDATES_PER_CALL", 100)
+    in_parts = nearest_neighbors(cube, 3)
+    assert (whole.distance == 1.0).all()
+    for name in ("distance", "index"):
+        assert getattr(in_parts, name).tobytes() == getattr(whole, name).tobytes()
+    to_each = np.abs(cube[:, None] - cube).sum(axis=2)
+    assert whole.index.tolist() == [np.flatnonzero(row == 1)[:3].tolist() for row in to_each]
