@@ -85,7 +85,8 @@ def alternate(
 
     The update is exact: each centre becomes the member of its cell with the least weighted sum
     of ``distance ** power`` to the members (power 1: the medoid; power 2: the Fréchet mean among
-    the nodes). Quick, but it stops 7 % (power 1) to 24 % (power 2) above what swaps reach.
+    the nodes). On 10 000 latents of MNIST it stops 6 to 8 % (power 1) or 16 to 21 % (power 2)
+    above what swaps reach.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def geodesic_kmedoids(
     algorithm : {'swap', 'alternate'}, default='swap'
         'swap': to an optimum that no single swap improves, the quality of FasterPAM on the full
         distance matrix. 'alternate': assignment and update in turn; quicker for few centres, and
-        7 % (power 1) to 24 % (power 2) worse on the latents measured.
+        6 to 8 % (power 1) or 16 to 21 % (power 2) worse on 10 000 latents of MNIST.
     max_iter : int, default=100
         Most rounds: passes over all candidates, or assignments and updates.
     n_perturbations : int or 'auto', default='auto'
