@@ -157,8 +157,7 @@ py::array_t<NodeId> bind_kmeanspp_seeds(const GraphArrays& graph, const Array<do
 
 py::array_t<NodeId> bind_cell_medoids(const GraphArrays& graph, const Array<double>& weights,
                                       int power, const Array<CentreId>& labels,
-                                      const Array<NodeId>& centres, int n_threads,
-                                      const py::object& progress) {
+                                      const Array<NodeId>& centres, int n_threads) {
   require_length(weights, graph.view().n_nodes, "weights");
   require_length(labels, graph.view().n_nodes, "labels");
   const auto nodes = checked_nodes(centres, graph.view().n_nodes, "centres");
@@ -167,7 +166,7 @@ py::array_t<NodeId> bind_cell_medoids(const GraphArrays& graph, const Array<doub
     require(labels.at(nodes[c]) == static_cast<CentreId>(c),
             "centres must be members of their cells");
   }
-  RunControl control = run_control(progress);
+  RunControl control = run_control(py::none());
   std::vector<NodeId> medoids;
   {
     py::gil_scoped_release release;
@@ -273,8 +272,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("kmeanspp_seeds", &bind_kmeanspp_seeds, "graph"_a, py::arg("weights").noconvert(),
         "power"_a, py::arg("uniforms").noconvert(), "progress"_a = py::none());
   m.def("cell_medoids", &bind_cell_medoids, "graph"_a, py::arg("weights").noconvert(), "power"_a,
-        py::arg("labels").noconvert(), py::arg("centres").noconvert(), "n_threads"_a = 1,
-        "progress"_a = py::none());
+        py::arg("labels").noconvert(), py::arg("centres").noconvert(), "n_threads"_a = 1);
   m.def("swap_centres", &bind_swap_centres, "graph"_a, py::arg("weights").noconvert(), "power"_a,
         py::arg("centres").noconvert(), py::arg("candidates").noconvert(), "max_evaluations"_a,
         "n_threads"_a = 1, "progress"_a = py::none());

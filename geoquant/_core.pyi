@@ -31,7 +31,6 @@ def cell_medoids(
     labels: _Int32,
     centres: _Int32,
     n_threads: int = 1,
-    progress: _Progress = None,
 ) -> _Int32: ...
 def swap_centres(
     graph: GraphArrays,

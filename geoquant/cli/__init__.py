@@ -29,8 +29,9 @@ EXIT_ARGUMENT, EXIT_DATA, EXIT_RESOURCE, EXIT_INTERRUPTED = 2, 3, 4, 130
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="geoquant")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+# Read by main(), which is what catches errors.
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli() -> None:
     r"""Discrete codes for latents, measured along the data manifold.
 
     \b
@@ -38,7 +39,6 @@ def cli(debug: bool) -> None:
     geoquant assign new.npy --codebook latents.codebook.safetensors -o new.codes.npy
     geoquant inspect latents.codebook.safetensors
     """
-    click.get_current_context().obj = {"debug": debug}
 
 
 for command in (fit, assign, inspect, demo):
