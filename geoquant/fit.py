@@ -148,31 +148,19 @@ def fit_codebook(
             **_with_init_nodes(options, rows),
         )
     with _timed(seconds, "codebook"):
-        vectors = (
-            cell_means(nodes, clustering.labels, n_clusters, rows.weight)
-            if codewords == "mean"
-            else nodes[clustering.medoid_indices]
-        )
-        codebook = Codebook(
-            vectors=vectors,
-            anchors=nodes,
-            anchor_distance=clustering.distance,
-            anchor_code=clustering.labels,
-            n_neighbors=int(n_neighbors),
-            metadata={
-                "geoquant_version": version("geoquant"),
-                "codewords": codewords,
-                "power": POWER[codewords],
-                "n_latents": len(x),
-                "n_components": n_components,
-                "graph_recall": graph.recall,
-                "inertia": clustering.inertia,
-                "random_state": int(random_state)
-                if isinstance(random_state, int | np.integer)
-                else None,
-                **{name: value for name, value in options.items() if name != "init"},
-            },
-        )
+        is_seed = isinstance(random_state, int | np.integer)
+        metadata = {
+            "geoquant_version": version("geoquant"),
+            "codewords": codewords,
+            "power": POWER[codewords],
+            "n_latents": len(x),
+            "n_components": n_components,
+            "graph_recall": graph.recall,
+            "inertia": clustering.inertia,
+            "random_state": int(random_state) if is_seed else None,
+            **{name: value for name, value in options.items() if name != "init"},
+        }
+        codebook = _codebook(nodes, rows.weight, clustering, int(n_neighbors), metadata)
         codes, distance = _codes_of_all_rows(x, rows, clustering, codebook, n_jobs)
     return FittedCodebook(codebook, codes, distance, rows, graph, n_components, clustering, seconds)
 
@@ -226,6 +214,29 @@ def connected_graph(
     if n_components > 1:
         graph = bridge_components(graph, latents, n_jobs=n_jobs).graph
     return graph, n_components
+
+
+def _codebook(
+    nodes: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float64],
+    clustering: Clustering,
+    n_neighbors: int,
+    metadata: dict[str, Any],
+) -> Codebook:
+    """Codewords of the kind that the metadata names, and every node as an anchor."""
+    if metadata["codewords"] == "mean":
+        n_clusters = len(clustering.medoid_indices)
+        vectors = cell_means(nodes, clustering.labels, n_clusters, weights)
+    else:
+        vectors = nodes[clustering.medoid_indices]
+    return Codebook(
+        vectors=vectors,
+        anchors=nodes,
+        anchor_distance=clustering.distance,
+        anchor_code=clustering.labels,
+        n_neighbors=n_neighbors,
+        metadata=metadata,
+    )
 
 
 def _with_init_nodes(options: dict[str, Any], rows: DistinctRows) -> dict[str, Any]:
