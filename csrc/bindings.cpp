@@ -2,16 +2,19 @@
 // owned arrays. No algorithm lives here, and no other file knows of Python.
 #include <pybind11/pybind11.h>
 
+#include <pybind11/native_enum.h>
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "components.h"
+#include "csr_check.h"
 #include "csr_graph.h"
 #include "edge_list.h"
 #include "exact_neighbors.h"
@@ -40,6 +43,16 @@ void require_length(const Array<T>& array, py::ssize_t length, const char* name)
           std::string(name) + " must have shape (" + std::to_string(length) + ",)");
 }
 
+// As many nodes as a NodeId can number: the last of them is one less.
+NodeId checked_n_nodes(std::int64_t n_nodes) {
+  constexpr NodeId kMost = std::numeric_limits<NodeId>::max();
+  require(n_nodes >= 0, "n_nodes must not be negative, found " + std::to_string(n_nodes));
+  require(n_nodes <= kMost, "this build numbers nodes with " + std::to_string(8 * sizeof(NodeId)) +
+                                " bits and takes graphs of at most " + std::to_string(kMost) +
+                                " nodes, found " + std::to_string(n_nodes));
+  return static_cast<NodeId>(n_nodes);
+}
+
 // Hands a vector over to NumPy without copying it.
 template <class T>
 py::array_t<T> owned_array(std::vector<T>&& values, std::vector<py::ssize_t> shape = {}) {
@@ -55,6 +68,7 @@ class GraphArrays {
   GraphArrays(Array<EdgeOffset> indptr, Array<NodeId> indices, Array<float> lengths)
       : indptr_(std::move(indptr)), indices_(std::move(indices)), lengths_(std::move(lengths)) {
     require(indptr_.ndim() == 1 && indptr_.size() >= 1, "indptr must have shape (n_nodes + 1,)");
+    checked_n_nodes(indptr_.size() - 1);
     require_length(indices_, indptr_.at(indptr_.size() - 1), "indices");
     require_length(lengths_, indices_.size(), "lengths");
     for (py::ssize_t e = 0; e < lengths_.size(); ++e) {
@@ -96,15 +110,19 @@ RunControl run_control(const py::object& progress) {
           }};
 }
 
+void require_in_range(const Array<NodeId>& nodes, NodeId least, NodeId n_nodes, const char* name) {
+  const NodeId* const end = nodes.data() + nodes.size();
+  const NodeId* const outside = std::find_if(
+      nodes.data(), end, [&](NodeId node) { return node < least || node >= n_nodes; });
+  if (outside == end) return;
+  require(false, std::string(name) + " must lie in [" + std::to_string(least) + ", " +
+                     std::to_string(n_nodes) + "), found " + std::to_string(*outside));
+}
+
 std::vector<NodeId> checked_nodes(const Array<NodeId>& nodes, NodeId n_nodes, const char* name) {
   require(nodes.ndim() == 1, std::string(name) + " must be one-dimensional");
-  std::vector<NodeId> checked(nodes.data(), nodes.data() + nodes.size());
-  for (const NodeId node : checked) {
-    require(node >= 0 && node < n_nodes, std::string(name) + " must lie in [0, " +
-                                             std::to_string(n_nodes) + "), found " +
-                                             std::to_string(node));
-  }
-  return checked;
+  require_in_range(nodes, 0, n_nodes, name);
+  return {nodes.data(), nodes.data() + nodes.size()};
 }
 
 py::tuple bind_nearest_source(const GraphArrays& graph, const Array<NodeId>& sources) {
@@ -204,20 +222,52 @@ py::array_t<NodeId> bind_connected_components(const GraphArrays& graph) {
   return owned_array(std::move(labels));
 }
 
-py::tuple bind_symmetric_csr(NodeId n_nodes, const Array<NodeId>& from, const Array<NodeId>& to,
-                             const Array<float>& lengths) {
-  require(n_nodes >= 0, "n_nodes must not be negative");
-  checked_nodes(from, n_nodes, "from_node");
-  checked_nodes(to, n_nodes, "to_node");
+py::tuple owned_csr(CsrArrays&& csr) {
+  return py::make_tuple(owned_array(std::move(csr.indptr)), owned_array(std::move(csr.indices)),
+                        owned_array(std::move(csr.lengths)));
+}
+
+py::tuple bind_symmetric_csr(std::int64_t n_nodes, const Array<NodeId>& from,
+                             const Array<NodeId>& to, const Array<float>& lengths) {
+  const NodeId n = checked_n_nodes(n_nodes);
+  require(from.ndim() == 1, "from_node must be one-dimensional");
   require_length(to, from.size(), "to_node");
   require_length(lengths, from.size(), "lengths");
+  require_in_range(from, 0, n, "from_node");
+  require_in_range(to, 0, n, "to_node");
   CsrArrays csr;
   {
     py::gil_scoped_release release;
-    csr = symmetric_csr(n_nodes, from.size(), from.data(), to.data(), lengths.data());
+    csr = symmetric_csr(n, from.size(), from.data(), to.data(), lengths.data());
   }
-  return py::make_tuple(owned_array(std::move(csr.indptr)), owned_array(std::move(csr.indices)),
-                        owned_array(std::move(csr.lengths)));
+  return owned_csr(std::move(csr));
+}
+
+py::tuple bind_neighbor_csr(const Array<NodeId>& index, const Array<float>& distance,
+                            int n_threads) {
+  require(index.ndim() == 2, "index must have shape (n_nodes, n_neighbors)");
+  require(distance.ndim() == 2 && distance.shape(0) == index.shape(0) &&
+              distance.shape(1) == index.shape(1),
+          "distance must have the shape of index");
+  const NodeId n = checked_n_nodes(index.shape(0));
+  require_in_range(index, kNoNode, n, "index");
+  RunControl control = run_control(py::none());
+  CsrArrays csr;
+  {
+    py::gil_scoped_release release;
+    csr = neighbor_csr(n, index.shape(1), index.data(), distance.data(), n_threads, control);
+  }
+  return owned_csr(std::move(csr));
+}
+
+CsrDefect bind_csr_defect(const Array<EdgeOffset>& indptr, const Array<NodeId>& indices,
+                          const Array<float>& lengths) {
+  require(indptr.ndim() == 1 && indptr.size() >= 1, "indptr must have shape (n_nodes + 1,)");
+  const NodeId n = checked_n_nodes(indptr.size() - 1);
+  require(indices.ndim() == 1, "indices must be one-dimensional");
+  require_length(lengths, indices.size(), "lengths");
+  py::gil_scoped_release release;
+  return csr_defect(n, indices.size(), indptr.data(), indices.data(), lengths.data());
 }
 
 Points points_view(const Array<float>& values, const char* name) {
@@ -262,6 +312,14 @@ PYBIND11_MODULE(_core, m) {
 #else
   m.attr("BUILD_TYPE") = "debug";
 #endif
+  m.attr("NODE_BITS") = 8 * sizeof(NodeId);
+  py::native_enum<CsrDefect>(m, "CsrDefect", "enum.Enum")
+      .value("NONE", CsrDefect::kNone)
+      .value("OFFSETS", CsrDefect::kOffsets)
+      .value("RANGE", CsrDefect::kRange)
+      .value("ORDER", CsrDefect::kOrder)
+      .value("ASYMMETRIC", CsrDefect::kAsymmetric)
+      .finalize();
   py::class_<GraphArrays>(m, "GraphArrays")
       .def(py::init<Array<EdgeOffset>, Array<NodeId>, Array<float>>(),
            py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
@@ -279,6 +337,10 @@ PYBIND11_MODULE(_core, m) {
   m.def("connected_components", &bind_connected_components, "graph"_a);
   m.def("symmetric_csr", &bind_symmetric_csr, "n_nodes"_a, py::arg("from_node").noconvert(),
         py::arg("to_node").noconvert(), py::arg("lengths").noconvert());
+  m.def("neighbor_csr", &bind_neighbor_csr, py::arg("index").noconvert(),
+        py::arg("distance").noconvert(), "n_threads"_a = 1);
+  m.def("csr_defect", &bind_csr_defect, py::arg("indptr").noconvert(),
+        py::arg("indices").noconvert(), py::arg("lengths").noconvert());
   m.def("exact_neighbors", &bind_exact_neighbors, py::arg("points").noconvert(),
         py::arg("queries").noconvert(), py::arg("candidates").noconvert(),
         py::arg("reach").noconvert(), py::arg("self_id").noconvert() = py::none(), "n_kept"_a,

@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from enum import Enum
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+NODE_BITS: Final[int]
 BUILD_TYPE: Final[Literal["release", "debug"]]
 
 _Progress: TypeAlias = Callable[[int, int], None] | None
@@ -46,6 +48,18 @@ def connected_components(graph: GraphArrays) -> _Int32: ...
 def symmetric_csr(
     n_nodes: int, from_node: _Int32, to_node: _Int32, lengths: _Float32
 ) -> tuple[_Int64, _Int32, _Float32]: ...
+def neighbor_csr(
+    index: _Int32, distance: _Float32, n_threads: int = 1
+) -> tuple[_Int64, _Int32, _Float32]: ...
+
+class CsrDefect(Enum):
+    NONE = 0
+    OFFSETS = 1
+    RANGE = 2
+    ORDER = 3
+    ASYMMETRIC = 4
+
+def csr_defect(indptr: _Int64, indices: _Int32, lengths: _Float32) -> CsrDefect: ...
 def exact_neighbors(
     points: _Float32,
     queries: _Float32,

@@ -164,6 +164,38 @@ def test_edge_list_kernel_refuses(n_nodes: int, ends: tuple, lengths: list, mess
         _core.symmetric_csr(n_nodes, int32(*ends[0]), int32(*ends[1]), np.float32(lengths))
 
 
+@pytest.mark.parametrize(
+    ("index", "distance", "message"),
+    [
+        ([1, 0], [1.0, 1.0], "index must have shape"),
+        ([[1], [0]], [[1.0]], "distance must have the shape of index"),
+        ([[1], [0]], [1.0, 1.0], "distance must have the shape of index"),
+        ([[2], [0]], [[1.0], [1.0]], r"index must lie in \[-1, 2\), found 2"),
+        ([[-2], [0]], [[1.0], [1.0]], "index must lie"),
+        ([[1, 1], [0, 0]], [[1.0, 1.0], [1.0, 1.0]], "name a neighbour twice"),
+    ],
+)
+def test_neighbour_graph_kernel_refuses(index: list, distance: list, message: str) -> None:
+    """Neighbours out of bounds, named twice or without a distance are refused."""
+    with pytest.raises(ValueError, match=message):
+        _core.neighbor_csr(np.array(index, np.int32), np.array(distance, np.float32), 2)
+
+
+@pytest.mark.parametrize(
+    ("indptr", "indices", "n_lengths", "message"),
+    [
+        ([], [], 0, "indptr must have shape"),
+        ([0, 1], [0], 2, r"lengths must have shape \(1,\)"),
+    ],
+)
+def test_graph_check_refuses(indptr: list, indices: list, n_lengths: int, message: str) -> None:
+    """Arrays that the check itself would read out of bounds are refused."""
+    with pytest.raises(ValueError, match=message):
+        _core.csr_defect(
+            np.array(indptr, np.int64), int32(*indices), np.ones(n_lengths, np.float32)
+        )
+
+
 NO_EDGES = (
     "_core.GraphArrays(np.zeros(4, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))"
 )

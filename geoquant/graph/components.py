@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from geoquant import _core
 from geoquant.errors import InputError, NotConnectedError
-from geoquant.graph.csr import Graph
 from geoquant.graph.knn import nearest_neighbors
 from geoquant.latents import check_latents
+
+if TYPE_CHECKING:
+    from geoquant.graph.csr import Graph
 
 #: Components up to this size look for their neighbours together, in one search.
 _SMALL = 64
@@ -146,21 +148,9 @@ def bridge_components(
         bridges += added
     if not bridges:
         return Bridged(graph, n_components, np.empty((0, 2), np.int32))
-    return Bridged(
-        _with_edges(graph, bridges), n_components, np.array([b[1:] for b in bridges], np.int32)
-    )
-
-
-def _with_edges(graph: Graph, bridges: list[_Bridge]) -> Graph:
-    length, low, high = (np.array(column) for column in zip(*bridges, strict=True))
-    row = np.repeat(np.arange(graph.n_nodes, dtype=np.int32), np.diff(graph.indptr))
-    return Graph.from_edges(
-        graph.n_nodes,
-        np.concatenate([row, low.astype(np.int32)]),
-        np.concatenate([graph.indices, high.astype(np.int32)]),
-        np.concatenate([graph.lengths, length.astype(np.float32)]),
-        recall=graph.recall,
-    )
+    length, low, high = zip(*bridges, strict=True)
+    ends = np.array([low, high], np.int32).T
+    return Bridged(graph.with_edges(low, high, length), n_components, ends)
 
 
 def _closest_outside(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from geoquant import _core
 from geoquant.arguments import check_count
 from geoquant.errors import InputError
+from geoquant.progress import n_threads
 
 MAX_NODES = np.iinfo(np.int32).max
 
@@ -43,6 +44,7 @@ class Graph:
     See Also
     --------
     Graph.from_edges : Builds the graph from any list of edges.
+    Graph.from_neighbors : Builds the graph from every node's nearest neighbours.
     Graph.from_scipy : Builds the graph from a sparse distance matrix.
 
     Examples
@@ -62,8 +64,22 @@ class Graph:
         self._own("indptr", _integers(self.indptr, "indptr").astype(np.int64))
         self._own("indices", _integers(self.indices, "indices", MAX_NODES).astype(np.int32))
         self._own("lengths", _lengths(self.lengths).copy())
-        _check_rows(self)
-        _check_symmetric(self)
+        _check_canonical(self)
+
+    @classmethod
+    def _of_kernel(
+        cls,
+        arrays: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]],
+        recall: float,
+    ) -> Graph:
+        """The graph that a kernel made: canonical already, so neither checked nor copied."""
+        graph = object.__new__(cls)
+        indptr, indices, lengths = arrays
+        graph._own("indptr", indptr)
+        graph._own("indices", indices)
+        graph._own("lengths", lengths)
+        object.__setattr__(graph, "recall", recall)
+        return graph
 
     @classmethod
     def from_edges(
@@ -108,7 +124,106 @@ class Graph:
                 "from_node, to_node and lengths must have one shape, found "
                 f"{low.shape}, {high.shape} and {length.shape}"
             )
-        return cls(*_core.symmetric_csr(n_nodes, low, high, length), recall=recall)
+        return cls._of_kernel(_core.symmetric_csr(n_nodes, low, high, length), recall)
+
+    @classmethod
+    def from_neighbors(
+        cls,
+        index: npt.ArrayLike,
+        distance: npt.ArrayLike,
+        *,
+        recall: float = 1.0,
+        n_jobs: int | None = None,
+    ) -> Graph:
+        """Make the graph of every node's nearest neighbours.
+
+        An edge is kept if either end names the other (union); where both do and the distances
+        differ, the smaller is taken. Nothing but the graph itself and 16 bytes for each node is
+        held beside the arguments.
+
+        Parameters
+        ----------
+        index : array-like of shape (n_nodes, n_neighbors), int
+            Neighbours of each node, none twice, as `nearest_neighbors` returns them; -1 for none.
+            A node that names itself is no edge.
+        distance : array-like of shape (n_nodes, n_neighbors), float
+            Lengths, finite and not negative; rounded to float32.
+        recall : float, default=1.0
+            See the class.
+        n_jobs : int, optional
+            Threads, all by default; the graph does not depend on it.
+
+        Returns
+        -------
+        Graph
+
+        Raises
+        ------
+        InputError
+            If a neighbour is out of range or named twice by one node, a length cannot be used,
+            or the shapes differ.
+
+        Examples
+        --------
+        >>> import geoquant as gq
+        >>> gq.Graph.from_neighbors([[1], [0], [1]], [[1.0], [1.0], [2.5]]).n_edges
+        2
+        """
+        neighbors, length = _as_array(index, "index"), _lengths(distance)
+        if neighbors.ndim != 2 or len(neighbors) == 0 or neighbors.shape != length.shape:
+            raise InputError(
+                "index and distance must both have shape (n_nodes, n_neighbors), n_nodes > 0, "
+                f"found {neighbors.shape} and {length.shape}"
+            )
+        n_nodes = check_count(len(neighbors), "the number of rows of index", 1, MAX_NODES)
+        flat = _integers(neighbors.ravel(), "index", n_nodes - 1, least=-1)
+        ids = np.ascontiguousarray(flat, dtype=np.int32).reshape(neighbors.shape)
+        try:
+            arrays = _core.neighbor_csr(ids, length, n_threads(n_jobs))
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        return cls._of_kernel(arrays, recall)
+
+    def with_edges(
+        self, from_node: npt.ArrayLike, to_node: npt.ArrayLike, lengths: npt.ArrayLike
+    ) -> Graph:
+        """The same graph with a few more edges.
+
+        Parameters
+        ----------
+        from_node, to_node : array-like of shape (n_edges,), int
+            Ends of the edges, in ``[0, n_nodes)``. No edge that is there already.
+        lengths : array-like of shape (n_edges,), float
+            Lengths, finite and not negative; rounded to float32.
+
+        Returns
+        -------
+        Graph
+
+        Raises
+        ------
+        InputError
+            If a node or length is out of range, the shapes differ, or an edge is there already.
+
+        Examples
+        --------
+        >>> import geoquant as gq
+        >>> graph = gq.Graph.from_edges(3, [0], [1], [1.0])
+        >>> graph.with_edges([1], [2], [9.0]).lengths.tolist()
+        [1.0, 1.0, 9.0, 9.0]
+        """
+        added = Graph.from_edges(self.n_nodes, from_node, to_node, lengths)
+        row = np.repeat(np.arange(self.n_nodes), np.diff(added.indptr))
+        at = np.array(
+            [self._place_of(int(u), int(v)) for u, v in zip(row, added.indices, strict=True)],
+            np.int64,
+        )
+        arrays = (
+            self.indptr + added.indptr,
+            np.insert(self.indices, at, added.indices),
+            np.insert(self.lengths, at, added.lengths),
+        )
+        return Graph._of_kernel(arrays, self.recall)
 
     @classmethod
     def from_scipy(cls, matrix: Any) -> Graph:
@@ -171,6 +286,14 @@ class Graph:
         """The graph as the compiled kernels take it."""
         return _core.GraphArrays(self.indptr, self.indices, self.lengths)
 
+    def _place_of(self, node: int, neighbor: int) -> int:
+        """Where a new neighbour of `node` belongs among the entries."""
+        begin, end = self.indptr[node], self.indptr[node + 1]
+        place = int(begin + np.searchsorted(self.indices[begin:end], neighbor))
+        if place < end and self.indices[place] == neighbor:
+            raise InputError(f"edges must be new, found {node} and {neighbor} joined already")
+        return place
+
     def _own(self, name: str, array: npt.NDArray[Any]) -> None:
         array.flags.writeable = False
         object.__setattr__(self, name, array)
@@ -211,18 +334,21 @@ def _node_ids(nodes: npt.ArrayLike, n_nodes: int, name: str) -> npt.NDArray[np.i
     return np.ascontiguousarray(ids, dtype=np.int32)
 
 
-def _integers(values: npt.ArrayLike, name: str, most: int | None = None) -> npt.NDArray[Any]:
-    """One-dimensional integers in ``[0, most]``, as given; an empty list will do."""
+def _integers(
+    values: npt.ArrayLike, name: str, most: int | None = None, least: int = 0
+) -> npt.NDArray[Any]:
+    """One-dimensional integers in ``[least, most]``, as given; an empty list will do."""
     array = _as_array(values, name)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size > 0):
         raise InputError(
             f"{name} must be a one-dimensional array of integers, found shape {array.shape} "
             f"and dtype {array.dtype}"
         )
-    outside = (array < 0) | (array > (np.iinfo(np.int64).max if most is None else most))
-    if outside.any():
+    largest = np.iinfo(np.int64).max if most is None else most
+    if array.size and not (array.min() >= least and array.max() <= largest):
+        outside = array[(array < least) | (array > largest)]
         upper = "" if most is None else f" and at most {most}"
-        raise InputError(f"{name} must be at least 0{upper}, found {array[outside][0]}")
+        raise InputError(f"{name} must be at least {least}{upper}, found {outside[0]}")
     return array
 
 
@@ -240,8 +366,9 @@ def _lengths(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
         raise InputError(f"edge lengths must be real numbers, found dtype {array.dtype}")
     with np.errstate(over="ignore"):
         lengths = np.ascontiguousarray(array, dtype=np.float32)
-    is_bad = ~(np.isfinite(lengths) & (array >= 0))
-    if is_bad.any():
+    # NaN, which min and max pass on, fails the test too.
+    if lengths.size and not (array.min() >= 0 and lengths.max() < np.inf):
+        is_bad = ~(np.isfinite(lengths) & (array >= 0))
         raise InputError(
             "edge lengths must be finite in float32 and not negative, found "
             f"{array[is_bad][0]} and {int(is_bad.sum()) - 1} more"
@@ -249,34 +376,32 @@ def _lengths(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return lengths
 
 
-def _check_rows(graph: Graph) -> None:
+def _check_canonical(graph: Graph) -> None:
     indptr, indices = graph.indptr, graph.indices
-    if indptr.ndim != 1 or indptr.size < 2 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
-        raise InputError("indptr must start at 0 and never decrease, with one entry per node + 1")
-    if not indices.shape == graph.lengths.shape == (indptr[-1],):
-        raise InputError(
-            f"indices and lengths must have shape ({indptr[-1]},), as indptr says, found "
-            f"{indices.shape} and {graph.lengths.shape}"
-        )
-    if indices.size and not 0 <= indices.min() <= indices.max() < graph.n_nodes:
+    if indptr.size < 2 or indices.shape != graph.lengths.shape:
+        _refuse_shapes(graph)
+    defect = _core.csr_defect(indptr, indices, graph.lengths)
+    if defect is _core.CsrDefect.OFFSETS:
+        _refuse_shapes(graph)
+    if defect is _core.CsrDefect.RANGE:
         raise InputError(f"indices must lie in [0, {graph.n_nodes})")
-    row = np.repeat(np.arange(graph.n_nodes, dtype=np.int32), np.diff(indptr))
-    is_sorted = (np.diff(indices) > 0) | (np.diff(row) > 0)
-    if not is_sorted.all() or (row == indices).any():
+    if defect is _core.CsrDefect.ORDER:
         raise InputError(
             "rows must be sorted, without parallel edges or self loops; "
             "Graph.from_edges makes them so"
         )
-
-
-def _check_symmetric(graph: Graph) -> None:
-    mirrored = graph.to_scipy().T.tocsr()
-    if not (
-        np.array_equal(mirrored.indptr, graph.indptr)
-        and np.array_equal(mirrored.indices, graph.indices)
-        and np.array_equal(mirrored.data, graph.lengths)
-    ):
+    if defect is _core.CsrDefect.ASYMMETRIC:
         raise InputError(
             "the graph must hold every edge in both directions with one length; "
             "Graph.from_edges makes it so"
         )
+
+
+def _refuse_shapes(graph: Graph) -> NoReturn:
+    indptr = graph.indptr
+    if indptr.size < 2 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
+        raise InputError("indptr must start at 0 and never decrease, with one entry per node + 1")
+    raise InputError(
+        f"indices and lengths must have shape ({indptr[-1]},), as indptr says, found "
+        f"{graph.indices.shape} and {graph.lengths.shape}"
+    )

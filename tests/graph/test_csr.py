@@ -7,7 +7,8 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scipy.sparse import coo_array, csr_array, csr_matrix
 
 from geoquant import Graph, InputError
@@ -60,6 +61,121 @@ def test_rows_are_canonical(graph: Graph) -> None:
     """Whatever the edges were, their graph passes the checks of the constructor unchanged."""
     assert_same(Graph(graph.indptr, graph.indices, graph.lengths), graph)
     assert_same(Graph.from_scipy(graph.to_scipy()), graph)
+
+
+def test_from_neighbors_by_hand() -> None:
+    """Node 2 names 1, which does not name it back; mutual edges take the smaller distance."""
+    graph = Graph.from_neighbors([[1], [0], [1]], [[1.0], [0.5], [2.5]], recall=0.9)
+    assert reference.edges_of(graph) == {(0, 1): 0.5, (1, 2): 2.5}
+    assert graph.indices.tolist() == [1, 0, 2, 1]
+    assert graph.recall == 0.9
+
+
+def drawn_neighbors(seed: int, n_nodes: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct neighbours of each node, some of them -1 or the node itself; many equal lengths."""
+    rng = np.random.default_rng(seed)
+    index = np.stack([rng.permutation(n_nodes)[:k] for _ in range(n_nodes)]).astype(np.int32)
+    index[rng.random(index.shape) < 0.1] = -1
+    return index, rng.integers(0, 4, index.shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(("n_nodes", "k"), [(1, 1), (2, 2), (7, 3), (40, 1), (40, 40), (9000, 4)])
+def test_from_neighbors_is_the_union_of_the_edges(n_nodes: int, k: int) -> None:
+    """The graph is that of the list of edges, canonical, for any number of threads."""
+    index, distance = drawn_neighbors(n_nodes + k, n_nodes, k)
+    row, column = np.nonzero(index >= 0)
+    expected = Graph.from_edges(n_nodes, row, index[row, column], distance[row, column])
+    for n_jobs in (1, 2, 8):
+        graph = Graph.from_neighbors(index, distance, n_jobs=n_jobs)
+        assert_same(graph, expected)
+        assert not graph.indices.flags.writeable
+    assert_same(Graph(graph.indptr, graph.indices, graph.lengths), expected)
+
+
+def test_from_neighbors_takes_any_layout() -> None:
+    """Other integer types, Fortran order and float64 distances make the same graph."""
+    index, distance = drawn_neighbors(3, 20, 4)
+    expected = Graph.from_neighbors(index, distance)
+    fortran = np.asfortranarray(index.astype(np.int64)), np.asfortranarray(distance, np.float64)
+    assert_same(Graph.from_neighbors(*fortran), expected)
+    assert_same(Graph.from_neighbors(index.tolist(), distance.tolist()), expected)
+
+
+def test_from_neighbors_without_any_gives_no_edge() -> None:
+    """Nodes that name nobody, or have no places to name anybody in, are nodes without edges."""
+    for graph in (
+        Graph.from_neighbors([[-1], [-1]], [[1.0], [1.0]]),
+        Graph.from_neighbors(np.empty((2, 0), int), np.empty((2, 0))),
+    ):
+        assert (graph.n_nodes, graph.n_edges) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("index", "distance", "message"),
+    [
+        ([1, 0], [1.0, 1.0], r"both have shape \(n_nodes, n_neighbors\).* found \(2,\)"),
+        ([[1], [0]], [[1.0, 1.0]], r"found \(2, 1\) and \(1, 2\)"),
+        (np.empty((0, 1), int), np.empty((0, 1)), "n_nodes > 0"),
+        ([[1], [2]], [[1.0], [1.0]], "index must be at least -1 and at most 1, found 2"),
+        ([[-2], [0]], [[1.0], [1.0]], "index must be at least -1 .* found -2"),
+        ([[2**32], [0]], [[1.0], [1.0]], "found 4294967296"),
+        ([[0.0], [1.0]], [[1.0], [1.0]], "integers"),
+        ([[1], [0]], [[np.nan], [1.0]], "finite"),
+        ([[1], [0]], [[-1.0], [1.0]], "not negative"),
+        ([[1, 1], [0, -1]], [[1.0, 1.0], [1.0, 1.0]], "index must not name a neighbour twice"),
+    ],
+)
+def test_from_neighbors_refuses(index: object, distance: object, message: str) -> None:
+    """Neighbours that make no graph are named, not used."""
+    with pytest.raises(InputError, match=message):
+        Graph.from_neighbors(index, distance)
+
+
+@given(graphs(min_nodes=2))
+def test_with_edges_adds_what_from_edges_would(graph: Graph) -> None:
+    """A graph and new edges are the graph of all edges; the recall stays."""
+    edges = reference.edges_of(graph)
+    pairs = [(i, j) for i in range(graph.n_nodes) for j in range(i) if (j, i) not in edges][::2]
+    lengths = [float(i) for i in range(len(pairs))]
+    ends = [list(ends) for ends in zip(*pairs, strict=True)] or [[], []]
+    wider = Graph(graph.indptr, graph.indices, graph.lengths, 0.5).with_edges(*ends, lengths)
+    new = {(j, i): length for (i, j), length in zip(pairs, lengths, strict=True)}
+    assert_same(wider, Graph(wider.indptr, wider.indices, wider.lengths, 0.5))
+    assert reference.edges_of(wider) == edges | new
+
+
+@pytest.mark.parametrize(
+    ("edge", "message"),
+    [
+        (([0], [1], [9.0]), "edges must be new, found 0 and 1 joined already"),
+        (([0], [3], [9.0]), "to_node must .* found 3"),
+        (([0], [2], [np.nan]), "finite"),
+    ],
+)
+def test_with_edges_refuses(edge: tuple, message: str) -> None:
+    """Edges that are there already or cannot be are named."""
+    with pytest.raises(InputError, match=message):
+        path(1.0, 2.5).with_edges(*edge)
+
+
+@given(graphs(min_nodes=2, max_nodes=6), st.data())
+def test_a_graph_with_one_entry_changed_is_refused(graph: Graph, data: st.DataObject) -> None:
+    """Whatever entry is moved, lengthened or dropped, the check of given arrays sees it."""
+    assume(graph.indices.size > 0)
+    e = data.draw(st.integers(0, graph.indices.size - 1))
+    indices, lengths = graph.indices.copy(), graph.lengths.copy()
+    longer = lengths.copy()
+    longer[e] += 1
+    lengths_differ = float(longer[e]) != float(lengths[e])
+    moved = indices.copy()
+    moved[e] = data.draw(st.integers(0, graph.n_nodes - 1).filter(lambda v: v != indices[e]))
+    dropped = graph.indptr - (graph.indptr > e)
+    broken = [(graph.indptr, moved, lengths)]
+    broken += [(graph.indptr, indices, longer)] if lengths_differ else []
+    broken += [(dropped, np.delete(indices, e), np.delete(lengths, e))]
+    for arrays in broken:
+        with pytest.raises(InputError):
+            Graph(*arrays)
 
 
 @pytest.mark.parametrize("container", [csr_array, csr_matrix, coo_array])
