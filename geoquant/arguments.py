@@ -1,7 +1,8 @@
-"""The check that every whole-number argument passes."""
+"""The checks that numbers among the arguments pass."""
 
 from __future__ import annotations
 
+import numbers
 import operator
 
 from geoquant.errors import InputError
@@ -45,3 +46,34 @@ def check_count(value: object, name: str, least: int, most: int | None = None) -
         allowed = f"of at least {least}" if most is None else f"in [{least}, {most}]"
         raise InputError(f"{name} must be an integer {allowed}, found {value!r}")
     return count
+
+
+def check_share(value: object, name: str) -> float:
+    """Give an argument that is a share of something as a float.
+
+    Parameters
+    ----------
+    value : object
+        Any real number in (0, 1], NumPy's too; not a bool.
+    name : str
+        What the error calls it.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InputError
+        If `value` is no such number.
+
+    Examples
+    --------
+    >>> from geoquant.arguments import check_share
+    >>> check_share(1, "recall_target")
+    1.0
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not 0 < value <= 1:  # type: ignore[operator]
+        raise InputError(f"{name} must be a number in (0, 1], found {value!r}")
+    return float(value)  # type: ignore[arg-type]

@@ -42,8 +42,9 @@ def assign(
     """Give each latent the code of the anchor through which a centre is nearest.
 
     The distance of a latent z is ``min_j |z - anchor_j| + anchor_distance_j`` over its nearest
-    anchors; ties go to the smaller code. On the anchors themselves, if they are all the nodes of
-    the graph, this is the code they were given. It does not depend on what else is in `latents`.
+    anchors; ties go to the smaller code. A latent that equals an anchor has that anchor's code
+    and distance, also where the graph was approximate. Nothing depends on what else is in
+    `latents`.
 
     Parameters
     ----------
@@ -95,6 +96,9 @@ def nearest_through(
 ) -> Assignment:
     """Choose, in each row, the least ``onward + step``, ties by the smaller code.
 
+    Where a step is zero, only such steps count: the row is that neighbour. An approximate graph
+    may lack the edge that another neighbour is, and be shorter through it.
+
     Parameters
     ----------
     step : ndarray of shape (n, k)
@@ -115,7 +119,9 @@ def nearest_through(
     >>> nearest_through(np.array([[1.0, 2.0]]), np.array([[3.0, 2.0]]), np.array([[7, 5]])).codes
     array([5], dtype=int32)
     """
-    through = onward + step.astype(np.float64)
+    through = onward + step
+    is_there = step == 0
+    through[is_there.any(axis=1)[:, None] & ~is_there] = np.inf
     least = through.min(axis=1)
     tied = np.where(through == least[:, None], codes, np.iinfo(np.int32).max)
     return Assignment(tied.min(axis=1).astype(np.int32), least)

@@ -21,10 +21,10 @@ from geoquant.assignment import Assignment, distances_to_centres, nearest_throug
 from geoquant.clustering.kmedoids import geodesic_kmedoids
 from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError, NotConnectedError
-from geoquant.fit import POWER, fit_codebook
+from geoquant.fit import POWER, fit_distinct
 from geoquant.graph.components import require_connected
 from geoquant.graph.csr import Graph
-from geoquant.graph.knn import nearest_neighbors
+from geoquant.graph.knn import RECALL_TARGET, nearest_neighbors
 from geoquant.latents import check_latents, check_sample_weight
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class _GeodesicClusterer(
         n_clusters: int = 8,
         *,
         n_neighbors: int = 10,
+        recall_target: float = RECALL_TARGET,
         metric: str = "euclidean",
         init: Any = "k-means++",
         n_init: int = 1,
@@ -57,6 +58,7 @@ class _GeodesicClusterer(
     ) -> None:
         self.n_clusters = n_clusters
         self.n_neighbors = n_neighbors
+        self.recall_target = recall_target
         self.metric = metric
         self.init = init
         self.n_init = n_init
@@ -175,7 +177,8 @@ class _GeodesicClusterer(
     def _fit_latents(self, x: npt.NDArray[Any], sample_weight: npt.ArrayLike | None) -> None:
         latents = check_latents(x, name="X")
         weights = check_sample_weight(sample_weight, len(latents))
-        n_distinct = len(distinct_rows(latents, weights).row)
+        rows = distinct_rows(latents, weights)
+        n_distinct = len(rows.row)
         if n_distinct < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters "
@@ -183,12 +186,13 @@ class _GeodesicClusterer(
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        fitted = fit_codebook(
+        fitted = fit_distinct(
             latents,
+            rows,
             min(self.n_clusters, n_distinct),
             codewords=self._codewords,
             n_neighbors=self.n_neighbors,
-            sample_weight=weights,
+            recall_target=self.recall_target,
             on_disconnected=self.on_disconnected,
             **self._clustering_options(),
         )
@@ -258,7 +262,13 @@ class _GeodesicClusterer(
             return _stored_neighbors(x)
         anchors = self.codebook_.anchors
         k = min(self.codebook_.n_neighbors, len(anchors))
-        near = nearest_neighbors(anchors, k, check_latents(x, name="X"), n_jobs=self.n_jobs)
+        near = nearest_neighbors(
+            anchors,
+            k,
+            check_latents(x, name="X"),
+            recall_target=self.recall_target,
+            n_jobs=self.n_jobs,
+        )
         return near.index, near.distance
 
     @property
@@ -306,6 +316,9 @@ class GeodesicKMeans(_GeodesicClusterer):
         Number of codes.
     n_neighbors : int, default=10
         Neighbours of each latent in the graph, and those considered in `predict`.
+    recall_target : float, default=0.995
+        Share of the true neighbours that a search among very many latents is to find, in
+        (0, 1]; 1: exact at any size.
     metric : {'euclidean', 'precomputed'}, default='euclidean'
         'precomputed': `fit` takes a sparse matrix of distances, every stored entry an edge.
     init : {'k-means++', 'random'} or array-like of shape (n_clusters,), default='k-means++'
@@ -379,6 +392,9 @@ class GeodesicKMedoids(_GeodesicClusterer):
         Number of codes.
     n_neighbors : int, default=10
         Neighbours of each latent in the graph, and those considered in `predict`.
+    recall_target : float, default=0.995
+        Share of the true neighbours that a search among very many latents is to find, in
+        (0, 1]; 1: exact at any size.
     metric : {'euclidean', 'precomputed'}, default='euclidean'
         'precomputed': `fit` takes a sparse matrix of distances, every stored entry an edge.
     init : {'k-means++', 'random'} or array-like of shape (n_clusters,), default='k-means++'

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoquant.arguments import check_count, check_share
 from geoquant.assignment import assign
 from geoquant.clustering.kmedoids import cell_means, geodesic_kmedoids
 from geoquant.codebook import Codebook
 from geoquant.distinct import DistinctRows, distinct_rows
 from geoquant.errors import InputError
 from geoquant.graph.components import bridge_components, connected_components, require_connected
-from geoquant.graph.csr import check_nodes
-from geoquant.graph.knn import knn_graph
+from geoquant.graph.csr import Graph, check_nodes
+from geoquant.graph.knn import RECALL_TARGET, knn_graph, nearest_neighbors
 from geoquant.latents import check_latents, check_sample_weight
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from geoquant.clustering.result import Clustering
-    from geoquant.graph.csr import Graph
     from geoquant.progress import Progress
 
 #: The power of the energy that goes with each kind of codeword.
@@ -73,6 +73,7 @@ def fit_codebook(
     *,
     codewords: str = "mean",
     n_neighbors: int = 10,
+    recall_target: float = RECALL_TARGET,
     sample_weight: npt.ArrayLike | None = None,
     on_disconnected: str = "bridge",
     n_jobs: int | None = None,
@@ -93,6 +94,9 @@ def fit_codebook(
         'medoid': least summed distance, the medoids as codewords.
     n_neighbors : int, default=10
         Neighbours of each latent in the graph, and anchors considered in assignment.
+    recall_target : float, default=0.995
+        Share of the true neighbours that a search among very many latents is to find, in
+        (0, 1]; 1: exact at any size.
     sample_weight : array-like of shape (n,), optional
         Weight of each row, not negative. A row of weight 0 gets a code but shapes nothing.
     on_disconnected : {'bridge', 'raise'}, default='bridge'
@@ -126,15 +130,80 @@ def fit_codebook(
     >>> bool(fitted.codes[0] == fitted.codes[1] != fitted.codes[2])
     True
     """
+    x = check_latents(latents)
+    rows = distinct_rows(x, check_sample_weight(sample_weight, len(x)))
+    return fit_distinct(
+        x,
+        rows,
+        n_clusters,
+        codewords=codewords,
+        n_neighbors=n_neighbors,
+        recall_target=recall_target,
+        on_disconnected=on_disconnected,
+        n_jobs=n_jobs,
+        random_state=random_state,
+        progress=progress,
+        **options,
+    )
+
+
+def fit_distinct(
+    x: npt.NDArray[np.float32],
+    rows: DistinctRows,
+    n_clusters: int,
+    *,
+    codewords: str,
+    n_neighbors: int,
+    recall_target: float,
+    on_disconnected: str,
+    n_jobs: int | None,
+    random_state: Any,
+    progress: Progress | None = None,
+    **options: Any,
+) -> FittedCodebook:
+    """Quantize latents that are checked, and whose distinct rows are known.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, d), float32
+        As `check_latents` returns it.
+    rows : DistinctRows
+        Of `x` and its weights.
+    n_clusters, codewords, n_neighbors, recall_target, on_disconnected, n_jobs
+        As for `fit_codebook`.
+    random_state, progress, **options
+        As for `fit_codebook`.
+
+    Returns
+    -------
+    FittedCodebook
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.distinct import distinct_rows
+    >>> from geoquant.fit import fit_distinct
+    >>> x = np.array([[0.0], [1.0], [8.0], [9.0]], np.float32)
+    >>> fitted = fit_distinct(
+    ...     x, distinct_rows(x), 2, codewords="mean", n_neighbors=10, recall_target=1.0,
+    ...     on_disconnected="bridge", n_jobs=None, random_state=0,
+    ... )
+    >>> bool(fitted.codes[0] == fitted.codes[1] != fitted.codes[2])
+    True
+    """
     if codewords not in POWER:
         raise InputError(f"codewords must be 'mean' or 'medoid', found {codewords!r}")
-    x = check_latents(latents)
     seconds: dict[str, float] = {}
     with _timed(seconds, "graph"):
-        rows = distinct_rows(x, check_sample_weight(sample_weight, len(x)))
         nodes = x if len(rows.row) == len(x) else x[rows.row]
         graph, n_components = connected_graph(
-            nodes, n_neighbors, on_disconnected=on_disconnected, n_jobs=n_jobs, progress=progress
+            nodes,
+            n_neighbors,
+            are_distinct=True,
+            recall_target=recall_target,
+            on_disconnected=on_disconnected,
+            n_jobs=n_jobs,
+            progress=progress,
         )
     with _timed(seconds, "clustering"):
         clustering = geodesic_kmedoids(
@@ -155,6 +224,7 @@ def fit_codebook(
             "power": POWER[codewords],
             "n_latents": len(x),
             "n_components": n_components,
+            "recall_target": float(recall_target),
             "graph_recall": graph.recall,
             "inertia": clustering.inertia,
             "random_state": int(random_state) if is_seed else None,
@@ -169,6 +239,8 @@ def connected_graph(
     latents: npt.NDArray[np.float32],
     n_neighbors: int,
     *,
+    are_distinct: bool = False,
+    recall_target: float = RECALL_TARGET,
     on_disconnected: str = "bridge",
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -177,8 +249,10 @@ def connected_graph(
 
     Parameters
     ----------
-    latents, n_neighbors, n_jobs, progress
+    latents, n_neighbors, recall_target, n_jobs, progress
         As for `knn_graph`.
+    are_distinct : bool, default=False
+        Whether no two rows are known to be equal, so that duplicates need not be looked for.
     on_disconnected : {'bridge', 'raise'}, default='bridge'
         What to do if there are several components.
 
@@ -207,13 +281,32 @@ def connected_graph(
     """
     if on_disconnected not in ("bridge", "raise"):
         raise InputError(f"on_disconnected must be 'bridge' or 'raise', found {on_disconnected!r}")
-    graph = knn_graph(latents, n_neighbors, n_jobs=n_jobs, progress=progress)
+    recall_target = check_share(recall_target, "recall_target")
+    make_graph = _graph_of_distinct if are_distinct else knn_graph
+    graph = make_graph(
+        latents, n_neighbors, recall_target=recall_target, n_jobs=n_jobs, progress=progress
+    )
     if on_disconnected == "raise":
         require_connected(graph)
     n_components = int(connected_components(graph).max()) + 1
     if n_components > 1:
         graph = bridge_components(graph, latents, n_jobs=n_jobs).graph
     return graph, n_components
+
+
+def _graph_of_distinct(
+    nodes: npt.NDArray[np.float32],
+    n_neighbors: int,
+    *,
+    n_jobs: int | None,
+    **options: Any,
+) -> Graph:
+    """What `knn_graph` gives where no two rows are equal."""
+    k = min(check_count(n_neighbors, "n_neighbors", 1), len(nodes) - 1)
+    if k == 0:
+        return Graph.from_edges(len(nodes), [], [], [])
+    found = nearest_neighbors(nodes, k, n_jobs=n_jobs, **options)
+    return Graph.from_neighbors(found.index, found.distance, recall=found.recall, n_jobs=n_jobs)
 
 
 def _codebook(

@@ -38,6 +38,8 @@ def slow_assign(
     for latent in latents.astype(np.float64):
         squares = [float(((latent - anchor) ** 2).sum()) for anchor in anchors.astype(np.float64)]
         near = sorted(range(len(anchors)), key=lambda j: (squares[j], j))[:k]
+        if squares[near[0]] == 0:  # the latent is an anchor: nothing else counts
+            near = [j for j in near if squares[j] == 0]
         ways = [
             (float(np.float32(np.sqrt(squares[j]))) + anchor_distance[j], anchor_code[j])
             for j in near
@@ -69,6 +71,21 @@ def test_assign_considers_the_nearest_anchors_only() -> None:
     far, code = np.array([100.0, 0.0]), np.array([0, 1], np.int32)
     assert assign([[4.0]], anchors, far, code, n_neighbors=1).codes.tolist() == [0]
     assert assign([[4.0]], anchors, far, code, n_neighbors=2).codes.tolist() == [1]
+
+
+def test_a_latent_that_is_an_anchor_gets_its_own_code() -> None:
+    """Though another anchor be nearer to a centre, as in a graph that lacks the edge to it."""
+    anchors = np.array([[0.0], [1.0]], np.float32)
+    onward, code = np.array([9.0, 0.0]), np.array([4, 2], np.int32)
+    codes, distance = assign([[0.0], [0.5], [1.0]], anchors, onward, code)
+    assert (codes.tolist(), distance.tolist()) == ([4, 2, 2], [9.0, 0.5, 0.0])
+
+
+def test_of_several_anchors_at_a_latent_the_nearest_centre_counts() -> None:
+    """Equal anchors are all there; among them the least distance decides, then the code."""
+    step, onward = np.array([[0.0, 0.0, 0.0, 1.0]]), np.array([[3.0, 2.0, 2.0, 0.0]])
+    codes, distance = nearest_through(step, onward, np.array([[1, 7, 5, 0]], np.int32))
+    assert (codes.tolist(), distance.tolist()) == ([5], [2.0])
 
 
 def test_assign_ties_go_to_the_smaller_code() -> None:

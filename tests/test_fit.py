@@ -11,7 +11,9 @@ from scipy.sparse.csgraph import dijkstra
 import geoquant as gq
 from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError, NotConnectedError
+from geoquant.estimators import GeodesicKMeans
 from geoquant.fit import POWER, connected_graph, fit_codebook
+from geoquant.graph.knn import nearest_neighbors
 
 #: Two triples on a line, eight apart.
 TRIPLES = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]], np.float32)
@@ -155,6 +157,7 @@ def test_metadata_is_json_and_tells_how(random_state: Any, recorded: int | None)
         "power": 2,
         "n_latents": 120,
         "n_components": 1,
+        "recall_target": 0.995,
         "graph_recall": 1.0,
         "inertia": fitted.clustering.inertia,
         "random_state": recorded,
@@ -271,6 +274,38 @@ def test_connected_graph_adds_bridges_and_nothing_else() -> None:
     assert gq.connected_components(graph).max() == 0
     before, after = plain.to_scipy(), graph.to_scipy()
     np.testing.assert_array_equal(after[before.nonzero()], before[before.nonzero()])
+
+
+def test_connected_graph_of_distinct_rows_is_that_of_any_rows() -> None:
+    """Not looking for duplicates changes nothing where there are none."""
+    for x, k in ((cloud(), 5), (np.zeros((1, 2), np.float32), 3), (cloud()[:3], 9)):
+        any_rows, _ = connected_graph(x, k)
+        distinct, _ = connected_graph(x, k, are_distinct=True)
+        assert any_rows.indptr.tobytes() == distinct.indptr.tobytes()
+        assert any_rows.indices.tobytes() == distinct.indices.tobytes()
+        assert any_rows.lengths.tobytes() == distinct.lengths.tobytes()
+
+
+def test_the_recall_target_reaches_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fit and estimators are given is what neighbours are searched with."""
+    asked: list[float] = []
+
+    def search(*arguments: Any, recall_target: float, **options: Any) -> Any:
+        asked.append(recall_target)
+        return nearest_neighbors(*arguments, recall_target=recall_target, **options)
+
+    monkeypatch.setattr("geoquant.fit.nearest_neighbors", search)
+    fit_codebook(cloud(), 3, recall_target=0.5, random_state=0)
+    GeodesicKMeans(3, recall_target=1, random_state=0).fit(cloud())
+    fit_codebook(cloud(), 3, random_state=0)
+    assert asked == [0.5, 1.0, 0.995]
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.01, float("nan"), "all", None, True])
+def test_recall_targets_that_are_no_share_are_refused(share: Any) -> None:
+    """A recall is a number in (0, 1]."""
+    with pytest.raises(InputError, match=r"recall_target must be a number in \(0, 1\], found"):
+        fit_codebook(cloud(), 3, recall_target=share)
 
 
 def test_connected_graph_leaves_connected_ones_alone() -> None:

@@ -37,23 +37,7 @@ def demo(context: click.Context, output: Path) -> None:
     path = output / "digits.npy"
     write_npy(path, digits.data.astype("float32"))
     click.echo(f"latents   {path}  (the 8 x 8 images themselves)")
-    context.invoke(
-        fit,
-        latents_path=path,
-        n_clusters=_N_CODES,
-        codewords="mean",
-        n_neighbors=10,
-        n_init=1,
-        algorithm="swap",
-        on_disconnected="bridge",
-        anchors=None,
-        seed=0,
-        key=None,
-        n_jobs=None,
-        output=None,
-        as_json=False,
-        quiet=False,
-    )
+    context.invoke(fit, latents_path=path, n_clusters=_N_CODES)
     _compare_with_kmeans(output / "digits.codes.npy", digits.data, digits.target)
 
 

@@ -22,6 +22,32 @@ from geoquant.cli.options import (
 _CODEBOOK_SUFFIX = ".codebook.safetensors"
 
 
+class AlgorithmName(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
+    """One of the algorithms there are; a type of its own so that they are looked up when needed."""
+
+    name = "algorithm"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Give the name back, or fail listing the names there are."""
+        from geoquant.clustering.kmedoids import ALGORITHMS
+
+        return click.Choice(ALGORITHMS).convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """List the names in ``--help``."""
+        from geoquant.clustering.kmedoids import ALGORITHMS
+
+        return f"[{'|'.join(ALGORITHMS)}]"
+
+
+def _default_algorithm() -> str:
+    from inspect import signature
+
+    from geoquant.clustering.kmedoids import geodesic_kmedoids
+
+    return str(signature(geodesic_kmedoids).parameters["algorithm"].default)
+
+
 @click.command()
 @latents_argument
 @click.option(
@@ -35,12 +61,20 @@ _CODEBOOK_SUFFIX = ".codebook.safetensors"
     help="What a code decodes to: the mean of its cell (energy: squared distance) or its medoid.",
 )
 @click.option("--n-neighbors", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option(
+    "--recall",
+    "recall_target",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=0.995,
+    show_default=True,
+    help="Share of the true neighbours to find among very many latents; 1: exact.",
+)
 @click.option("--n-init", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--algorithm",
-    type=click.Choice(["swap", "alternate"]),
-    default="swap",
-    show_default=True,
+    type=AlgorithmName(),
+    default=_default_algorithm,
+    show_default="that of geodesic_kmedoids",
     help="swap: full quality; alternate: quicker for few codes, worse.",
 )
 @click.option(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EXACT_LIMIT = 65_536
 
 #: Beyond it, as many cells are probed as finds this share of the true neighbours of a sample.
-TARGET_RECALL = 0.99
+RECALL_TARGET = 0.995
 
 #: Candidates proposed beyond those asked for, so that rounding in faiss does not cost a neighbour.
 N_SPARE = 6
@@ -67,13 +67,14 @@ def nearest_neighbors(
     n_neighbors: int,
     queries: npt.ArrayLike | None = None,
     *,
+    recall_target: float = RECALL_TARGET,
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Neighbors:
     """Find the nearest points of each query.
 
     Exact for up to `EXACT_LIMIT` points; beyond, an inverted file that is made to find
-    `TARGET_RECALL` of the true neighbours of a sample.
+    `recall_target` of the true neighbours of a sample.
 
     Parameters
     ----------
@@ -84,6 +85,8 @@ def nearest_neighbors(
     queries : array-like of shape (n_queries, d), optional
         Default: the points themselves, each without itself. A point is left out by its id: a
         duplicate of it is a neighbour at distance zero.
+    recall_target : float, default=0.995
+        Share of the true neighbours to find, in (0, 1]; 1: exact at any size.
     n_jobs : int, optional
         Threads; the result does not depend on it.
     progress : callable, optional
@@ -113,11 +116,11 @@ def nearest_neighbors(
     n_available = len(among) - (queries is None)
     n_neighbors = check_count(n_neighbors, "n_neighbors", 1, n_available)
     self_id = np.arange(len(among)) if queries is None else None
-    is_exact = len(among) <= EXACT_LIMIT
+    is_exact = len(among) <= EXACT_LIMIT or recall_target >= 1
     threads = n_threads(n_jobs)
     with _faiss_threads(threads):
         search = _Search(among, n_neighbors, threads, exact=is_exact)
-        recall = 1.0 if is_exact else _probe_until_recalled(search, asked, self_id)
+        recall = 1.0 if is_exact else _probe_until_recalled(search, asked, self_id, recall_target)
         distance, index = search.run(asked, self_id, progress)
     return Neighbors(distance, index, recall)
 
@@ -126,6 +129,7 @@ def knn_graph(
     latents: npt.ArrayLike,
     n_neighbors: int = 10,
     *,
+    recall_target: float = RECALL_TARGET,
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Graph:
@@ -141,6 +145,8 @@ def knn_graph(
         not count as neighbours otherwise: every node reaches `n_neighbors` distinct latents.
     n_neighbors : int, default=10
         Neighbours per latent; reduced to what there is.
+    recall_target : float, default=0.995
+        Share of the true neighbours to find, in (0, 1]; 1: exact at any size.
     n_jobs : int, optional
         Threads; the graph does not depend on it.
     progress : callable, optional
@@ -172,7 +178,11 @@ def knn_graph(
         zeros = np.zeros(len(duplicate))
         return Graph.from_edges(len(x), duplicate, representative[duplicate], zeros)
     found = nearest_neighbors(
-        x if len(row) == len(x) else x[row], k, n_jobs=n_jobs, progress=progress
+        x if len(row) == len(x) else x[row],
+        k,
+        recall_target=recall_target,
+        n_jobs=n_jobs,
+        progress=progress,
     )
     return Graph.from_edges(
         len(x),
@@ -316,8 +326,10 @@ def _norms(centred: Points) -> npt.NDArray[np.float64]:
     return np.sqrt(squared)
 
 
-def _probe_until_recalled(search: _Search, queries: Points, self_id: Ids | None) -> float:
-    """Let the inverted index probe as many cells as `TARGET_RECALL` takes; return the recall.
+def _probe_until_recalled(
+    search: _Search, queries: Points, self_id: Ids | None, recall_target: float
+) -> float:
+    """Let the inverted index probe as many cells as `recall_target` takes; return the recall.
 
     Measured on evenly spaced queries against an exact search.
     """
@@ -329,7 +341,7 @@ def _probe_until_recalled(search: _Search, queries: Points, self_id: Ids | None)
         _, found = search.run(queries[sample], own)
         hits = [np.isin(a, b).mean() for a, b in zip(truth, found, strict=True)]
         recall = float(np.mean(hits))
-        if recall >= TARGET_RECALL or not search.index.probe_more():
+        if recall >= recall_target or not search.index.probe_more():
             return recall
 
 
