@@ -2,11 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 KERNELS := $(wildcard csrc/*.cpp csrc/*.h)
-# A copy of the tree with the debug build, so that the release build stays where it is.
-DEBUG := build/debug
+# Tests $(3) in a copy of the tree with the build $(1), of which $(2) is true, so that the release build
+# stays where it is.
+define test_build
+	GEOQUANT_BUILD=$(1) $(BIN)/python setup.py --quiet build_ext --build-lib build/$(1)/lib --build-temp build/$(1)/temp
+	rm -rf build/$(1)/tree
+	mkdir -p build/$(1)/tree
+	tar -cf - --exclude='*.so' --exclude=__pycache__ geoquant tests pyproject.toml | tar -xf - -C build/$(1)/tree
+	cp build/$(1)/lib/geoquant/_core*.so build/$(1)/tree/geoquant
+	cd build/$(1)/tree && $(CURDIR)/$(BIN)/python -c 'from geoquant import _core; assert _core.$(2), _core'
+	cd build/$(1)/tree && $(CURDIR)/$(BIN)/python -m pytest $(3)
+endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-debug lint format bench-fit picture clean
+.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench-fit picture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,13 +38,10 @@ test-slow: setup  ## run the tests that need minutes
 	$(BIN)/pytest -m slow
 
 test-debug: setup  ## run the kernels' tests with their asserts on
-	GEOQUANT_BUILD=debug $(BIN)/python setup.py --quiet build_ext --build-lib $(DEBUG)/lib --build-temp $(DEBUG)/temp
-	rm -rf $(DEBUG)/tree
-	mkdir -p $(DEBUG)/tree
-	tar -cf - --exclude='*.so' --exclude=__pycache__ geoquant tests pyproject.toml | tar -xf - -C $(DEBUG)/tree
-	cp $(DEBUG)/lib/geoquant/_core*.so $(DEBUG)/tree/geoquant
-	cd $(DEBUG)/tree && $(CURDIR)/$(BIN)/python -c 'from geoquant import _core; assert _core.BUILD_TYPE == "debug", _core'
-	cd $(DEBUG)/tree && $(CURDIR)/$(BIN)/python -m pytest tests/graph tests/clustering tests/test_kernels.py
+	$(call test_build,debug,BUILD_TYPE == "debug",tests/graph tests/clustering tests/test_kernels.py)
+
+test-narrow: setup  ## run kernels whose nodes have 16 bits at the end of their numbers
+	$(call test_build,narrow,NODE_BITS == 16,tests/test_node_numbers.py)
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check

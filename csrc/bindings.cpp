@@ -121,6 +121,11 @@ void require_in_range(const Array<NodeId>& nodes, NodeId least, NodeId n_nodes, 
 
 std::vector<NodeId> checked_nodes(const Array<NodeId>& nodes, NodeId n_nodes, const char* name) {
   require(nodes.ndim() == 1, std::string(name) + " must be one-dimensional");
+  // Positions in a list of nodes are numbered like nodes.
+  require(nodes.size() <= std::numeric_limits<NodeId>::max(),
+          std::string(name) + " must hold at most " +
+              std::to_string(std::numeric_limits<NodeId>::max()) + " nodes, found " +
+              std::to_string(nodes.size()));
   require_in_range(nodes, 0, n_nodes, name);
   return {nodes.data(), nodes.data() + nodes.size()};
 }
@@ -281,6 +286,7 @@ py::tuple bind_exact_neighbors(const Array<float>& points, const Array<float>& q
                                int n_threads) {
   const Points among = points_view(points, "points");
   const Points asked = points_view(queries, "queries");
+  checked_n_nodes(among.n_points);
   require(among.dim == asked.dim, "queries must have the dimension of points");
   require(candidates.ndim() == 2 && candidates.shape(0) == asked.n_points,
           "candidates must have shape (n_queries, n_candidates)");

@@ -14,7 +14,9 @@ from geoquant.arguments import check_count
 from geoquant.errors import InputError
 from geoquant.progress import n_threads
 
-MAX_NODES = np.iinfo(np.int32).max
+#: How nodes are numbered: int32, but for the build that meets the end of its numbers in a test.
+NodeNumber: type[np.int32] = getattr(np, f"int{_core.NODE_BITS}")
+MAX_NODES = int(np.iinfo(NodeNumber).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,7 @@ class Graph:
 
     def __post_init__(self) -> None:
         self._own("indptr", _integers(self.indptr, "indptr").astype(np.int64))
-        self._own("indices", _integers(self.indices, "indices", MAX_NODES).astype(np.int32))
+        self._own("indices", _integers(self.indices, "indices", MAX_NODES).astype(NodeNumber))
         self._own("lengths", _lengths(self.lengths).copy())
         _check_canonical(self)
 
@@ -177,7 +179,7 @@ class Graph:
             )
         n_nodes = check_count(len(neighbors), "the number of rows of index", 1, MAX_NODES)
         flat = _integers(neighbors.ravel(), "index", n_nodes - 1, least=-1)
-        ids = np.ascontiguousarray(flat, dtype=np.int32).reshape(neighbors.shape)
+        ids = np.ascontiguousarray(flat, dtype=NodeNumber).reshape(neighbors.shape)
         try:
             arrays = _core.neighbor_csr(ids, length, n_threads(n_jobs))
         except ValueError as error:
@@ -331,7 +333,7 @@ def check_nodes(nodes: npt.ArrayLike, n_nodes: int, name: str) -> npt.NDArray[np
 
 def _node_ids(nodes: npt.ArrayLike, n_nodes: int, name: str) -> npt.NDArray[np.int32]:
     ids = _integers(nodes, name, n_nodes - 1)
-    return np.ascontiguousarray(ids, dtype=np.int32)
+    return np.ascontiguousarray(ids, dtype=NodeNumber)
 
 
 def _integers(
