@@ -1,66 +1,30 @@
 // The Python face of the kernels: checks what would crash, builds views, releases the GIL, returns
-// owned arrays. No algorithm lives here, and no other file knows of Python.
-#include <pybind11/pybind11.h>
-
+// owned arrays. No algorithm lives here; only this file, bindings.h and the bind_*.cpp files know
+// of Python.
 #include <pybind11/native_enum.h>
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <limits>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "bindings.h"
 #include "components.h"
 #include "csr_check.h"
 #include "csr_graph.h"
 #include "edge_list.h"
-#include "exact_neighbors.h"
 #include "medoids.h"
-#include "run_control.h"
 #include "seeding.h"
 #include "shortest_paths.h"
 #include "swap.h"
 
-namespace py = pybind11;
+namespace geoquant {
+
 using namespace py::literals;
 
-namespace geoquant {
 namespace {
-
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-void require(bool condition, const std::string& message) {
-  if (!condition) throw py::value_error(message);
-}
-
-template <class T>
-void require_length(const Array<T>& array, py::ssize_t length, const char* name) {
-  require(array.ndim() == 1 && array.shape(0) == length,
-          std::string(name) + " must have shape (" + std::to_string(length) + ",)");
-}
-
-// As many nodes as a NodeId can number: the last of them is one less.
-NodeId checked_n_nodes(std::int64_t n_nodes) {
-  constexpr NodeId kMost = std::numeric_limits<NodeId>::max();
-  require(n_nodes >= 0, "n_nodes must not be negative, found " + std::to_string(n_nodes));
-  require(n_nodes <= kMost, "this build numbers nodes with " + std::to_string(8 * sizeof(NodeId)) +
-                                " bits and takes graphs of at most " + std::to_string(kMost) +
-                                " nodes, found " + std::to_string(n_nodes));
-  return static_cast<NodeId>(n_nodes);
-}
-
-// Hands a vector over to NumPy without copying it.
-template <class T>
-py::array_t<T> owned_array(std::vector<T>&& values, std::vector<py::ssize_t> shape = {}) {
-  auto* heap = new std::vector<T>(std::move(values));
-  py::capsule owner(heap, [](void* p) { delete static_cast<std::vector<T>*>(p); });
-  if (shape.empty()) shape = {static_cast<py::ssize_t>(heap->size())};
-  return py::array_t<T>(shape, heap->data(), owner);
-}
 
 // Borrowed arrays of a graph; keeps them alive while a kernel runs.
 class GraphArrays {
@@ -95,29 +59,6 @@ class GraphArrays {
   double mean_length_ = 0.0;
   double longest_length_ = 0.0;
 };
-
-void interrupt_if_signalled() {
-  py::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-}
-
-// `progress` is None or a callable (done, total); it may raise to stop the run.
-RunControl run_control(const py::object& progress) {
-  if (progress.is_none()) return {interrupt_if_signalled, {}};
-  return {interrupt_if_signalled, [progress](std::int64_t done, std::int64_t total) {
-            py::gil_scoped_acquire gil;
-            progress(done, total);
-          }};
-}
-
-void require_in_range(const Array<NodeId>& nodes, NodeId least, NodeId n_nodes, const char* name) {
-  const NodeId* const end = nodes.data() + nodes.size();
-  const NodeId* const outside = std::find_if(
-      nodes.data(), end, [&](NodeId node) { return node < least || node >= n_nodes; });
-  if (outside == end) return;
-  require(false, std::string(name) + " must lie in [" + std::to_string(least) + ", " +
-                     std::to_string(n_nodes) + "), found " + std::to_string(*outside));
-}
 
 std::vector<NodeId> checked_nodes(const Array<NodeId>& nodes, NodeId n_nodes, const char* name) {
   require(nodes.ndim() == 1, std::string(name) + " must be one-dimensional");
@@ -275,40 +216,6 @@ CsrDefect bind_csr_defect(const Array<EdgeOffset>& indptr, const Array<NodeId>& 
   return csr_defect(n, indices.size(), indptr.data(), indices.data(), lengths.data());
 }
 
-Points points_view(const Array<float>& values, const char* name) {
-  require(values.ndim() == 2, std::string(name) + " must be two-dimensional");
-  return {values.shape(0), values.shape(1), values.data()};
-}
-
-py::tuple bind_exact_neighbors(const Array<float>& points, const Array<float>& queries,
-                               const Array<std::int64_t>& candidates, const Array<double>& reach,
-                               const std::optional<Array<std::int64_t>>& self, std::int64_t n_kept,
-                               int n_threads) {
-  const Points among = points_view(points, "points");
-  const Points asked = points_view(queries, "queries");
-  checked_n_nodes(among.n_points);
-  require(among.dim == asked.dim, "queries must have the dimension of points");
-  require(candidates.ndim() == 2 && candidates.shape(0) == asked.n_points,
-          "candidates must have shape (n_queries, n_candidates)");
-  require_length(reach, asked.n_points, "reach");
-  if (self) require_length(*self, asked.n_points, "self_id");
-  for (py::ssize_t i = 0; i < candidates.size(); ++i) {
-    require(candidates.data()[i] >= -1 && candidates.data()[i] < among.n_points,
-            "candidates must lie in [-1, n_points)");
-  }
-  RunControl control = run_control(py::none());
-  ExactNeighbors result;
-  {
-    py::gil_scoped_release release;
-    result = exact_neighbors(among, asked, candidates.data(), candidates.shape(1), reach.data(),
-                             self ? self->data() : nullptr, n_kept, n_threads, control);
-  }
-  const std::vector<py::ssize_t> shape{asked.n_points, n_kept};
-  return py::make_tuple(owned_array(std::move(result.distance), shape),
-                        owned_array(std::move(result.index), shape),
-                        owned_array(std::move(result.is_certain)));
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
@@ -347,10 +254,7 @@ PYBIND11_MODULE(_core, m) {
         py::arg("distance").noconvert(), "n_threads"_a = 1);
   m.def("csr_defect", &bind_csr_defect, py::arg("indptr").noconvert(),
         py::arg("indices").noconvert(), py::arg("lengths").noconvert());
-  m.def("exact_neighbors", &bind_exact_neighbors, py::arg("points").noconvert(),
-        py::arg("queries").noconvert(), py::arg("candidates").noconvert(),
-        py::arg("reach").noconvert(), py::arg("self_id").noconvert() = py::none(), "n_kept"_a,
-        "n_threads"_a = 1);
+  bind_neighbors(m);
 }
 
 }  // namespace geoquant

@@ -1,21 +1,17 @@
 // Decides among proposed neighbours by exact, reproducible distances.
 //
-// An index may propose candidates with whatever arithmetic is fast; what is kept is decided here by
+// A search may propose candidates with whatever arithmetic is fast; what is kept is decided here by
 // one fixed-order formula (float64 sum of squared differences, one square root, rounded to float32)
 // and the order (distance, id), so that no instruction set, batch or thread count shows in it.
 //
-// For each query the `n_kept` nearest distinct candidates are returned. `is_certain` says whether
-// they are surely the nearest of all points: the proposals must reach beyond the last kept one by
-// more than the proposing arithmetic can err.
-//
-// Cost: O(queries · candidates · d). Preconditions: ids in [0, n_points) or -1 for "none".
+// Cost: O(candidates · d) a query. Preconditions: ids in [0, n_points), or kNoNode for "none".
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "csr_graph.h"
-#include "run_control.h"
 
 namespace geoquant {
 
@@ -27,21 +23,28 @@ struct Points {
   const float* row(std::int64_t i) const { return values + i * dim; }
 };
 
-// The one formula.
-float euclidean_distance(const float* a, const float* b, std::int64_t dim);
+struct Neighbors {
+  Neighbors(std::int64_t n_queries, std::int64_t n_kept);
 
-struct ExactNeighbors {
+  std::int64_t n_kept;
   std::vector<float> distance;  // (n_queries, n_kept), ascending; infinity where none is left
   std::vector<NodeId> index;    // (n_queries, n_kept); kNoNode where none is left
-  std::vector<std::uint8_t> is_certain;  // (n_queries,)
 };
 
-// `candidates` is (n_queries, n_candidates); `reach` (n_queries,) is a distance that every point
-// not proposed is known to have at least, errors allowed for (infinity: all were proposed).
-// `self` (n_queries,), if not null, is the point each query is, and is left out by its id.
-ExactNeighbors exact_neighbors(const Points& points, const Points& queries,
-                               const std::int64_t* candidates, std::int64_t n_candidates,
-                               const double* reach, const std::int64_t* self, std::int64_t n_kept,
-                               int n_threads, RunControl& control);
+// One thread's scratch for ranking the candidates of one query at a time.
+class NeighborRanking {
+ public:
+  void begin() { ids_.clear(); }
+  void add(NodeId id) { ids_.push_back(id); }
+
+  // Writes the nearest of what was added as neighbours of `query_row`, and returns the distance of
+  // the last that was asked for; infinity if there were too few. No id may have been added twice.
+  float write(const Points& points, const float* query, std::int64_t query_row,
+              Neighbors& neighbors);
+
+ private:
+  std::vector<NodeId> ids_;
+  std::vector<std::pair<float, NodeId>> ranked_;  // sorts the way neighbours are ranked
+};
 
 }  // namespace geoquant

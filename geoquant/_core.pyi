@@ -60,13 +60,33 @@ class CsrDefect(Enum):
     ASYMMETRIC = 4
 
 def csr_defect(indptr: _Int64, indices: _Int32, lengths: _Float32) -> CsrDefect: ...
-def exact_neighbors(
+def simd() -> Literal["portable", "avx2", "avx512"]: ...
+def available_simd() -> list[str]: ...
+def knn_search(
     points: _Float32,
     queries: _Float32,
-    candidates: _Int64,
-    reach: _Float64,
-    self_id: _Int64 | None = None,
-    *,
+    n_kept: int,
+    self_id: _Int32 | None = None,
+    n_threads: int = 1,
+    progress: _Progress = None,
+) -> tuple[_Float32, _Int32]: ...
+def knn_search_among(
+    points: _Float32,
+    order: _Int32,
+    block_sizes: _Int64,
+    queries: _Float32,
+    query_order: _Int32,
+    group_sizes: _Int64,
+    blocks_of_group: _Int32,
     n_kept: int,
     n_threads: int = 1,
-) -> tuple[_Float32, _Int32, npt.NDArray[np.uint8]]: ...
+) -> tuple[_Float32, _Int32]: ...
+def knn_join(
+    points: _Float32,
+    order: _Int32,
+    cell_sizes: _Int64,
+    pairs: _Int32,
+    n_kept: int,
+    n_threads: int = 1,
+    progress: _Progress = None,
+) -> tuple[_Float32, _Int32]: ...

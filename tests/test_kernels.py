@@ -96,57 +96,94 @@ def test_graph_arrays_refuse(indptr: list, indices: list, lengths: list, message
         _core.GraphArrays(np.array(indptr, np.int64), int32(*indices), np.float32(lengths))
 
 
-def neighbours(**changes: Any) -> tuple:
+SQUARE = np.float32([[0, 0], [0, 1], [3, 0], [3, 1]])
+
+
+def joined(**changes: Any) -> tuple:
     arguments = {
-        "points": np.zeros((3, 2), np.float32),
-        "queries": np.zeros((1, 2), np.float32),
-        "candidates": np.array([[0, 1]]),
-        "reach": np.array([np.inf]),
-        "n_kept": 1,
+        "points": SQUARE,
+        "order": int32(1, 0, 2, 3),
+        "cell_sizes": np.array([2, 2]),
+        "pairs": np.array([[0, 1]], np.int32),
+        "n_kept": 2,
     }
-    return _core.exact_neighbors(**arguments | changes)
+    return _core.knn_join(**arguments | changes)
+
+
+def searched(**changes: Any) -> tuple:
+    arguments = {"points": SQUARE, "queries": SQUARE[:2], "n_kept": 2}
+    return _core.knn_search(**arguments | changes)
+
+
+def searched_among(**changes: Any) -> tuple:
+    arguments = {
+        "points": SQUARE,
+        "order": int32(1, 0, 2, 3),
+        "block_sizes": np.array([2, 2]),
+        "queries": SQUARE,
+        "query_order": int32(3, 2, 1, 0),
+        "group_sizes": np.array([3, 1]),
+        "blocks_of_group": np.array([[1], [0]], np.int32),
+        "n_kept": 2,
+    }
+    return _core.knn_search_among(**arguments | changes)
+
+
+@pytest.mark.parametrize("simd", _core.available_simd())
+def test_join_by_hand(monkeypatch: pytest.MonkeyPatch, simd: str) -> None:
+    """Of a square's corners the nearest is the one above or below, then the one across."""
+    monkeypatch.setenv("GEOQUANT_SIMD", simd)
+    distance, index = joined()
+    assert index.tolist() == [[1, 2], [0, 3], [3, 0], [2, 1]]
+    assert distance.tolist() == [[1.0, 3.0]] * 4
+
+
+def test_join_keeps_to_the_pairs() -> None:
+    """Cells that are not paired are not compared; -1 and infinity stand for what is missing."""
+    distance, index = joined(pairs=np.empty((0, 2), np.int32))
+    assert index.tolist() == [[1, -1], [0, -1], [3, -1], [2, -1]]
+    assert distance.tolist() == [[1.0, np.inf]] * 4
+
+
+def test_search_by_hand() -> None:
+    """A query finds itself first, unless it is left out by its number."""
+    assert searched()[1].tolist() == [[0, 1], [1, 0]]
+    assert searched(self_id=int32(0, 1))[1].tolist() == [[1, 2], [0, 3]]
+
+
+def test_search_among_keeps_to_the_blocks() -> None:
+    """Each group of queries sees the blocks it names only."""
+    assert searched_among()[1].tolist() == [[0, 1], [3, 2], [2, 3], [3, 2]]
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("kernel", "changes", "message"),
     [
-        ({"points": np.zeros(3, np.float32)}, "points must be two-dimensional"),
-        ({"queries": np.zeros((1, 3), np.float32)}, "queries must have the dimension of points"),
-        ({"candidates": np.array([[3, 0]])}, r"candidates must lie in \[-1, n_points\)"),
-        ({"candidates": np.array([[-2, 0]])}, "candidates must lie"),
-        ({"candidates": np.array([[0], [1]])}, "candidates must have shape"),
-        ({"reach": np.ones(2)}, r"reach must have shape \(1,\)"),
-        ({"self_id": np.zeros(2, np.int64)}, r"self_id must have shape \(1,\)"),
-        ({"n_kept": -1}, "vector|n_kept"),
+        (joined, {"points": np.zeros(3, np.float32)}, r"points must have shape \(n, d\)"),
+        (joined, {"order": int32(0, 1, 2)}, r"order must have shape \(4,\)"),
+        (joined, {"order": int32(0, 1, 2, 2)}, "order must be a permutation"),
+        (joined, {"order": int32(0, 1, 2, 4)}, "order must be a permutation"),
+        (joined, {"cell_sizes": np.array([2, 1])}, "cell_sizes must sum to 4"),
+        (joined, {"cell_sizes": np.array([5, -1])}, "cell_sizes must not be negative"),
+        (joined, {"pairs": np.array([[1, 0]], np.int32)}, "the lower first"),
+        (joined, {"pairs": np.array([[0, 2]], np.int32)}, "pairs must be of two cells"),
+        (joined, {"pairs": np.array([[1, 1]], np.int32)}, "pairs must be of two cells"),
+        (joined, {"n_kept": 4}, r"n_kept must lie in \[1, 3\], found 4"),
+        (joined, {"n_kept": 0}, "n_kept must lie"),
+        (searched, {"queries": np.zeros((1, 3), np.float32)}, "queries must have the dimension"),
+        (searched, {"self_id": int32(0)}, r"self_id must have shape \(2,\)"),
+        (searched, {"self_id": int32(0, 1), "n_kept": 4}, r"n_kept must lie in \[1, 3\]"),
+        (searched_among, {"query_order": int32(0, 1, 2, 2)}, "query_order must be a permutation"),
+        (searched_among, {"group_sizes": np.array([4, 1])}, "group_sizes must sum to 4"),
+        (searched_among, {"blocks_of_group": int32(1, 0)}, r"shape \(n_groups, n_blocks\)"),
+        (searched_among, {"blocks_of_group": np.int32([[2], [0]])}, "must name blocks"),
+        (searched_among, {"n_kept": 3}, r"n_kept must lie in \[1, 2\]"),
     ],
 )
-def test_neighbour_kernel_refuses(changes: dict, message: str) -> None:
-    """Candidates and shapes that would be read out of bounds are refused."""
+def test_neighbour_kernels_refuse(kernel: Any, changes: dict, message: str) -> None:
+    """Numbers and shapes that would be read out of bounds are refused."""
     with pytest.raises(ValueError, match=message):
-        neighbours(**changes)
-
-
-def test_neighbour_kernel_by_hand() -> None:
-    """Candidates are ranked by (distance, id), each once, itself and -1 left out."""
-    distance, index, is_certain = neighbours(
-        points=np.float32([[3, 4], [0, 0], [0, 0], [1, 0]]),
-        queries=np.float32([[0, 0], [0, 0]]),
-        candidates=np.array([[3, 2, 1, 2], [0, 1, -1, -1]]),
-        reach=np.array([1.5, 1.0]),
-        self_id=np.array([1, 2]),
-        n_kept=2,
-    )
-    assert index.tolist() == [[2, 3], [1, 0]]
-    assert distance.tolist() == [[0.0, 1.0], [0.0, 5.0]]
-    assert is_certain.tolist() == [1, 0]
-
-
-def test_neighbour_kernel_tells_where_none_is_left() -> None:
-    """Too few candidates leave -1 at infinity, uncertain unless all points were proposed."""
-    distance, index, is_certain = neighbours(reach=np.array([9.0]), n_kept=3)
-    assert index.tolist() == [[0, 1, -1]]
-    assert distance.tolist() == [[0.0, 0.0, np.inf]]
-    assert is_certain.tolist() == [0]
+        kernel(**changes)
 
 
 @pytest.mark.parametrize(

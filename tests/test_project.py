@@ -28,6 +28,7 @@ ORDER = [
     "geoquant.latents",
     "geoquant.distinct",
     "geoquant.graph.csr",
+    "geoquant.graph.cells",
     "geoquant.graph.knn",
     "geoquant.graph.edge_lengths",
     "geoquant.graph.components",
@@ -64,7 +65,6 @@ PLANNED = {
 HOMES = {
     "dask": "geoquant.distributed",
     "distributed": "geoquant.distributed",
-    "faiss": "geoquant.graph.knn",
     "huggingface_hub": "geoquant.torch",
     "matplotlib": "geoquant.report",
     "sklearn.base": "geoquant.estimators",

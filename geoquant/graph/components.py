@@ -121,7 +121,7 @@ def bridge_components(
     -----
     Closest pairs come from nearest-neighbour searches. A component of m > 64 nodes is searched
     by all nodes outside it, m · n comparisons; smaller ones ask together for their nearest few.
-    Exact up to `geoquant.graph.knn.EXACT_LIMIT` nodes.
+    Exact.
 
     References
     ----------

@@ -1,47 +1,60 @@
-"""Nearest neighbours and the graph they make. The only importer of faiss.
-
-faiss proposes candidates with whatever arithmetic is fast; which of them are kept, in what order
-and at what length, is decided by one exact formula (`csrc/exact_neighbors.h`). So neither the
-number of threads nor what else is in a batch shows in a result.
-"""
+"""Nearest neighbours, and the graph that joins them."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from geoquant import _core
-from geoquant.arguments import check_count
+from geoquant.arguments import check_count, check_share
 from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError
+from geoquant.graph.cells import (
+    Cells,
+    Points,
+    all_pairs,
+    cells_of,
+    mark_near,
+    nearest_centroids,
+    pairs_of,
+    sample_rows,
+)
 from geoquant.graph.csr import MAX_NODES, Graph
 from geoquant.latents import check_latents
-from geoquant.progress import Progress, n_threads
+from geoquant.progress import Progress, n_threads, of_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Up to this many points the search is exact; beyond it an inverted file is used. Measured on two
-#: cores in 20 dimensions: at 20 000 points exact takes twice, at 60 000 four times as long as an
-#: inverted file of recall 0.996, and the factor grows with the number of points.
+#: Up to this many points every pair is compared. Measured on two cores in 20 dimensions: at 60 000
+#: points that takes 0.3 s, and comparing near cells only, at the default recall, as long.
 EXACT_LIMIT = 65_536
 
-#: Beyond it, as many cells are probed as finds this share of the true neighbours of a sample.
+#: Beyond it, as many cells are compared as hold this share of the true neighbours of a sample.
 RECALL_TARGET = 0.995
 
-#: Candidates proposed beyond those asked for, so that rounding in faiss does not cost a neighbour.
-N_SPARE = 6
+#: Points per cell. Where all cells are compared, large ones save overhead; where only near ones
+#: are, small ones are nearer. Measured: half or twice as many take up to 10 % longer.
+_CELL_SIZE_EXACT = 500
+_CELL_SIZE = 244
 
-_QUERIES_PER_CALL = 512  # short enough for Ctrl-C and progress, 0.2 s at 60 000 points
-_CANDIDATES_PER_CALL = 1 << 20  # bounds the memory where many distances are equal
-_RECALL_SAMPLE = 1000
+#: More cells would take more memory for the marks of their pairs than they save time.
+_MOST_CELLS = 8192
 
-Points = npt.NDArray[np.float32]
-Ids = npt.NDArray[Any]
-Proposal = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+#: Which points are asked for their nearest cells (one in so many), and for how many: tried in turn
+#: until the target is met. Measured: more points are better than more cells of each.
+_ASKED_AND_NEAR = (
+    *((8, n_near) for n_near in (3, 4, 6, 8, 11, 16)),
+    *((4, n_near) for n_near in (16, 22, 32, 45, 64)),
+)
+#: Beyond this share of all pairs of points, comparing all costs little more.
+_MOST_COMPARED = 0.5
+_RECALL_SAMPLE = 2000
+
+#: With more neighbours than this the buffers of all points at once would take too much memory.
+_MOST_FOR_JOIN = 64
 
 
 class Neighbors(NamedTuple):
@@ -73,8 +86,13 @@ def nearest_neighbors(
 ) -> Neighbors:
     """Find the nearest points of each query.
 
-    Exact for up to `EXACT_LIMIT` points; beyond, an inverted file that is made to find
-    `recall_target` of the true neighbours of a sample.
+    Among the points themselves: exact up to `EXACT_LIMIT` points. Beyond, points are compared with
+    those of near cells only, as many cells as it takes to find `recall_target` of the true
+    neighbours of a sample; the share found is reported. With `queries` always exact.
+
+    Vector instructions propose neighbours; what is kept is decided by exact distances, so the
+    result does not depend on the instruction set. The environment variable ``GEOQUANT_SIMD``
+    (portable, avx2 or avx512) forces one.
 
     Parameters
     ----------
@@ -113,16 +131,20 @@ def nearest_neighbors(
         raise InputError(
             f"queries must have {among.shape[1]} columns as points have, found {asked.shape[1]}"
         )
+    if len(among) > MAX_NODES:
+        raise InputError(f"points must be at most {MAX_NODES}, found {len(among)}; take a sample")
     n_available = len(among) - (queries is None)
     n_neighbors = check_count(n_neighbors, "n_neighbors", 1, n_available)
-    self_id = np.arange(len(among)) if queries is None else None
-    is_exact = len(among) <= EXACT_LIMIT or recall_target >= 1
+    target = check_share(recall_target, "recall_target")
+    _check_instruction_set()
     threads = n_threads(n_jobs)
-    with _faiss_threads(threads):
-        search = _Search(among, n_neighbors, threads, exact=is_exact)
-        recall = 1.0 if is_exact else _probe_until_recalled(search, asked, self_id, recall_target)
-        distance, index = search.run(asked, self_id, progress)
-    return Neighbors(distance, index, recall)
+    if queries is None and n_neighbors <= _MOST_FOR_JOIN:
+        return _join(among, n_neighbors, target, threads, progress)
+    self_id = np.arange(len(among), dtype=np.int32) if queries is None else None
+    found = _core.knn_search(
+        among, asked, n_neighbors, self_id, threads, of_stage(progress, "neighbours")
+    )
+    return Neighbors(*found, recall=1.0)
 
 
 def knn_graph(
@@ -184,6 +206,8 @@ def knn_graph(
         n_jobs=n_jobs,
         progress=progress,
     )
+    if len(row) == len(x):
+        return Graph.from_neighbors(found.index, found.distance, recall=found.recall, n_jobs=n_jobs)
     return Graph.from_edges(
         len(x),
         np.concatenate([np.repeat(row, k), duplicate]),
@@ -193,178 +217,85 @@ def knn_graph(
     )
 
 
-class _Search:
-    """One index over centred points, and the exact decision among what it proposes."""
-
-    def __init__(self, points: Points, k: int, threads: int, *, exact: bool) -> None:
-        if len(points) > MAX_NODES:
-            raise InputError(f"at most {MAX_NODES} points can be indexed, found {len(points)}")
-        self.points, self.k, self.threads = points, k, threads
-        # Centred, since faiss expands squared distances, which cancels far from the origin; and
-        # scaled by a power of two, so that squares of very small or large numbers are numbers.
-        self.centre = points.mean(axis=0, dtype=np.float64).astype(np.float32)
-        self.exponent = -int(np.frexp(np.abs(points - self.centre).max())[1])
-        self.index = (_ExactIndex if exact else _InvertedIndex)(self._normalized(points))
-
-    def run(
-        self, queries: Points, self_id: Ids | None, progress: Progress | None = None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        distance = np.empty((len(queries), self.k), np.float32)
-        index = np.empty((len(queries), self.k), np.int32)
-        for begin in range(0, len(queries), _QUERIES_PER_CALL):
-            part = slice(begin, begin + _QUERIES_PER_CALL)
-            own = None if self_id is None else self_id[part]
-            self._decide(queries[part], own, distance[part], index[part])
-            if progress is not None:
-                progress("neighbours", min(len(queries), part.stop), len(queries))
-        return distance, index
-
-    def _decide(
-        self,
-        queries: Points,
-        self_id: Ids | None,
-        distance: npt.NDArray[np.float32],
-        index: npt.NDArray[np.int32],
-    ) -> None:
-        """Fill `distance` and `index`; try harder for queries whose answer is not yet certain."""
-        undecided = np.arange(len(queries))
-        n_candidates = self.k + (self_id is not None) + N_SPARE
-        effort = 0
-
-        def decide_some(rows: Ids) -> Ids:
-            """Fill `rows`; return those that are not certain."""
-            candidates, reach = self.index.propose(
-                self._normalized(queries[rows]), n_candidates, effort
-            )
-            distance[rows], index[rows], is_certain = _core.exact_neighbors(
-                self.points,
-                queries[rows],
-                candidates,
-                np.ldexp(reach, -self.exponent),
-                self_id=None if self_id is None else self_id[rows],
-                n_kept=self.k,
-                n_threads=self.threads,
-            )
-            uncertain: Ids = rows[is_certain == 0]
-            return uncertain
-
-        while undecided.size:
-            n_candidates = min(n_candidates, len(self.points))
-            n_parts = -(-undecided.size * n_candidates // _CANDIDATES_PER_CALL)
-            parts = np.array_split(undecided, n_parts)
-            undecided = np.concatenate([decide_some(rows) for rows in parts if rows.size])
-            n_candidates *= 4
-            effort += 1
-
-    def _normalized(self, points: Points) -> Points:
-        # A query far outside the points may overflow to infinity: then nothing is certain, and
-        # in the end every point is compared exactly.
-        with np.errstate(over="ignore"):
-            normalized: Points = np.ldexp(points - self.centre, self.exponent)
-            return normalized
+def _check_instruction_set() -> None:
+    try:
+        _core.simd()
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
-class _ExactIndex:
-    """Every point is compared; float32 rounding is bounded and told."""
-
-    def __init__(self, centred: Points) -> None:
-        import faiss
-
-        self.n_points, d = centred.shape
-        self.index = faiss.IndexFlatL2(d)
-        self.index.add(centred)
-        self.radius = float(_norms(centred).max())
-
-    def probe_more(self) -> bool:
-        """There is nothing more to look into."""
-        return False
-
-    def propose(self, centred: Points, n_candidates: int, effort: int) -> Proposal:
-        """Candidates, and a distance that all other points are sure to have at least."""
-        squared, candidates = self.index.search(centred, n_candidates)
-        if n_candidates == self.n_points:
-            return candidates, np.full(len(centred), np.inf)
-        # Bounds the rounding of |q|² + |x|² - 2 q·x in float32, that of centring included.
-        relative = (centred.shape[1] + 8) * float(np.finfo(np.float32).eps)
-        slack = relative * (_norms(centred) + self.radius) ** 2
-        return candidates, np.sqrt(np.maximum(squared[:, -1] - slack, 0.0))
+def _join(
+    points: Points, k: int, recall_target: float, threads: int, progress: Progress | None
+) -> Neighbors:
+    is_exact = len(points) <= EXACT_LIMIT or recall_target == 1.0
+    size = _CELL_SIZE_EXACT if is_exact else _CELL_SIZE
+    n_cells = min(_MOST_CELLS, max(1, len(points) // size))
+    cells = cells_of(points, n_cells, n_threads=threads)
+    if is_exact:
+        pairs, recall = all_pairs(cells), 1.0
+    else:
+        pairs, recall = _pairs_for_recall(points, cells, k, recall_target, threads)
+    distance, index = _core.knn_join(
+        points, cells.order, cells.sizes, pairs, k, threads, of_stage(progress, "neighbours")
+    )
+    return Neighbors(distance, index, recall)
 
 
-class _InvertedIndex:
-    """Points are compared with those of the nearest cells only: fast, not exact."""
+def _pairs_for_recall(
+    points: Points, cells: Cells, k: int, target: float, threads: int
+) -> tuple[npt.NDArray[np.int32], float]:
+    """The fewest likely pairs of cells that meet the target, and the recall that they give.
 
-    def __init__(self, centred: Points) -> None:
-        import faiss
-
-        n, d = centred.shape
-        self.n_lists = int(4 * np.sqrt(n))
-        self.n_probes = 8
-        self.index = faiss.IndexIVFFlat(faiss.IndexFlatL2(d), d, self.n_lists)
-        sample = np.random.default_rng(0).permutation(n)[: 64 * self.n_lists]
-        with _thread_independent_arithmetic():
-            self.index.train(centred[np.sort(sample)])
-            self.index.add(centred)
-
-    def probe_more(self) -> bool:
-        """Double the cells that are looked into; False if it was all of them already."""
-        if self.n_probes >= self.n_lists:
-            return False
-        self.n_probes = min(self.n_lists, 2 * self.n_probes)
-        return True
-
-    def propose(self, centred: Points, n_candidates: int, effort: int) -> Proposal:
-        """Candidates; nothing is known of other points but where too few were found."""
-        self.index.nprobe = min(self.n_lists, self.n_probes * 8**effort)
-        with _thread_independent_arithmetic():
-            _, candidates = self.index.search(centred, n_candidates)
-        has_enough = (candidates >= 0).all(axis=1) | (self.index.nprobe == self.n_lists)
-        return candidates, np.where(has_enough, np.inf, 0.0)
-
-
-def _norms(centred: Points) -> npt.NDArray[np.float64]:
-    squared: npt.NDArray[np.float64] = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
-    return np.sqrt(squared)
-
-
-def _probe_until_recalled(
-    search: _Search, queries: Points, self_id: Ids | None, recall_target: float
-) -> float:
-    """Let the inverted index probe as many cells as `recall_target` takes; return the recall.
-
-    Measured on evenly spaced queries against an exact search.
+    A neighbour is found if its cell is compared, so the recall is known without searching, from
+    the true neighbours of points that had no part in choosing cells or pairs. One standard error
+    is asked for beyond the target.
     """
-    sample = np.linspace(0, len(queries) - 1, min(_RECALL_SAMPLE, len(queries))).astype(int)
-    own = None if self_id is None else self_id[sample]
-    exact = _Search(search.points, search.k, search.threads, exact=True)
-    _, truth = exact.run(queries[sample], own)
-    while True:
-        _, found = search.run(queries[sample], own)
-        hits = [np.isin(a, b).mean() for a, b in zip(truth, found, strict=True)]
-        recall = float(np.mean(hits))
-        if recall >= recall_target or not search.index.probe_more():
-            return recall
+    label = cells.label
+    rows = sample_rows(len(points), len(points))
+    testing = rows[-_RECALL_SAMPLE:].astype(np.int32)
+    _, truth = _core.knn_search(points, points[testing], k, testing, threads)
+    own, others = label[testing][:, None], label[truth]
+    low, high = np.minimum(own, others), np.maximum(own, others)
+    for is_paired in _growing_pairs(points, cells, label, rows, threads):
+        shares = is_paired[low, high].mean(axis=1)
+        recall = float(shares.mean())
+        if recall - shares.std() / np.sqrt(len(shares)) < target:
+            continue
+        pairs = pairs_of(cells, is_paired)
+        n_compared = _n_compared(cells, pairs)
+        if n_compared @ cells.sizes > _MOST_COMPARED * len(points) ** 2:
+            break
+        if n_compared[cells.sizes > 0].min() > k:
+            return pairs, recall
+    return all_pairs(cells), 1.0
 
 
-@contextmanager
-def _faiss_threads(count: int) -> Iterator[None]:
-    import faiss
+def _growing_pairs(
+    points: Points,
+    cells: Cells,
+    label: npt.NDArray[np.int32],
+    rows: npt.NDArray[np.int64],
+    threads: int,
+) -> Iterator[npt.NDArray[np.bool_]]:
+    """Marks of the pairs of cells between which neighbours are likely, more each time."""
+    n_cells = len(cells.sizes)
+    is_paired = np.eye(n_cells, dtype=np.bool_)
+    near = np.empty((0, 0), np.int32)
+    for one_in, n_near in _ASKED_AND_NEAR:
+        if n_near > n_cells:
+            return
+        asked = rows[: len(rows) // one_in]
+        if near.shape[0] != len(asked) or near.shape[1] < n_near:
+            n_found = min(n_cells, 16 if n_near <= 16 else 2 * n_near)
+            near = nearest_centroids(points[asked], cells.centroids, n_found, n_threads=threads)
+        mark_near(is_paired, label[asked], near[:, :n_near])
+        yield is_paired
 
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
-
-@contextmanager
-def _thread_independent_arithmetic() -> Iterator[None]:
-    """Keep faiss off BLAS, whose bits depend on the number of threads."""
-    import faiss
-
-    before = faiss.cvar.distance_compute_blas_threshold
-    faiss.cvar.distance_compute_blas_threshold = np.iinfo(np.int32).max
-    try:
-        yield
-    finally:
-        faiss.cvar.distance_compute_blas_threshold = before
+def _n_compared(cells: Cells, pairs: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """How many points those of each cell are compared with, themselves included."""
+    low, high = pairs.T
+    n_compared = cells.sizes.copy()
+    np.add.at(n_compared, low, cells.sizes[high])
+    np.add.at(n_compared, high, cells.sizes[low])
+    return n_compared

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from geoquant import InputError, knn_graph, nearest_neighbors
+from geoquant import InputError, _core, knn_graph, nearest_neighbors
 from geoquant.graph import knn
 from tests import reference
 
@@ -108,13 +108,54 @@ def test_distances_are_not_squared() -> None:
     assert nearest_neighbors([[0.0, 0.0], [3.0, 4.0]], 1).distance.tolist() == [[5.0], [5.0]]
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 100, 10_000])
-def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    """How many queries are searched at a time does not change a bit."""
-    x = np.round(latents(100, 3, offset=100.0), 1)
+@pytest.mark.parametrize("cell_size", [1, 7, 40, 10_000])
+def test_cells_do_not_show(monkeypatch: pytest.MonkeyPatch, cell_size: int) -> None:
+    """How the points are partitioned for the search does not change a bit."""
+    x = np.round(latents(150, 3, offset=100.0), 1)
     expected = nearest_neighbors(x, 6)
-    monkeypatch.setattr(knn, "_QUERIES_PER_CALL", chunk)
+    monkeypatch.setattr(knn, "_CELL_SIZE_EXACT", cell_size)
     assert_same_bits(nearest_neighbors(x, 6), expected)
+
+
+def test_searching_each_point_equals_joining_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many neighbours are searched point by point, few by pairs of cells: with one result."""
+    x = np.round(latents(400, 5), 1)
+    joined = nearest_neighbors(x, 20)
+    monkeypatch.setattr(knn, "_MOST_FOR_JOIN", 19)
+    assert_same_bits(nearest_neighbors(x, 20), joined)
+
+
+@pytest.mark.parametrize("simd", _core.available_simd())
+@pytest.mark.parametrize("d", [1, 3, 20, 33])
+def test_instruction_sets_do_not_show(monkeypatch: pytest.MonkeyPatch, simd: str, d: int) -> None:
+    """Every instruction set that the processor has gives the bits of the definition."""
+    monkeypatch.setenv("GEOQUANT_SIMD", simd)
+    assert _core.simd() == simd
+    x = np.round(latents(230, d, offset=3.0), 2)
+    assert_exact(x, 7)
+    queries = latents(70, d, 1, 3.0)
+    distance, index = reference.nearest_rows(x, 9, queries)
+    found = nearest_neighbors(x, 9, queries)
+    assert found.index.tolist() == index.tolist()
+    assert found.distance.tolist() == distance.tolist()
+
+
+@pytest.mark.parametrize("simd", ["sse9", "AVX2 "])
+def test_unknown_instruction_sets_are_refused(monkeypatch: pytest.MonkeyPatch, simd: str) -> None:
+    """A misspelt GEOQUANT_SIMD is named, with what there is and the cure."""
+    monkeypatch.setenv("GEOQUANT_SIMD", simd)
+    with pytest.raises(InputError, match=r"GEOQUANT_SIMD must be one of portable.*unset it"):
+        nearest_neighbors([[0.0], [1.0]], 1)
+
+
+def test_far_queries_are_compared_exactly() -> None:
+    """Queries so far out that float32 tells no two points apart find them by the exact formula."""
+    x = latents(50, 2)
+    queries = np.array([[1e18, -1e18], [1e16, 0.0], [-2e15, 2e15]], np.float32)
+    found = nearest_neighbors(x, 3, queries)
+    distance, index = reference.nearest_rows(x, 3, queries)
+    assert found.index.tolist() == index.tolist()
+    assert found.distance.tolist() == distance.tolist()
 
 
 def test_batches_do_not_show() -> None:
@@ -161,70 +202,100 @@ def test_layouts_do_not_show(layout: str) -> None:
     assert given_x.tobytes() == before
 
 
-def test_the_searcher_leaves_the_threads_of_faiss_as_they_were() -> None:
-    """Settings of faiss that a search changes are restored."""
-    import faiss
-
-    before = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold
-    nearest_neighbors(latents(30, 2), 2, n_jobs=3)
-    assert (faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold) == before
-
-
-class TestInvertedFile:
-    """Beyond the limit of exact search."""
+class TestNearCells:
+    """Beyond the limit of comparing all pairs."""
 
     @pytest.fixture(autouse=True)
     def _small_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(knn, "EXACT_LIMIT", 500)
+        monkeypatch.setattr(knn, "_CELL_SIZE", 40)
 
-    def test_recall_is_high_and_as_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Most true neighbours are found, and the reported share of them is the true one."""
-        x = latents(2500, 8)
-        monkeypatch.setattr(knn, "_RECALL_SAMPLE", len(x))
-        found = nearest_neighbors(x, 8)
-        monkeypatch.setattr(knn, "EXACT_LIMIT", len(x))
-        truth = nearest_neighbors(x, 8)
-        shares = [np.isin(a, b).mean() for a, b in zip(truth.index, found.index, strict=True)]
-        assert 0.9 < found.recall == pytest.approx(np.mean(shares))
-        assert found.recall < 1.0
+    @staticmethod
+    def found_share(found: knn.Neighbors, truth: knn.Neighbors) -> float:
+        pairs = zip(truth.index, found.index, strict=True)
+        return float(np.mean([np.isin(a, b).mean() for a, b in pairs]))
 
-    def test_sampled_recall_reaches_the_graph(self) -> None:
-        """The graph carries the estimate of the search, within sampling error of the truth."""
+    @pytest.mark.parametrize("target", [0.8, 0.95, 0.99])
+    def test_recall_meets_the_target_and_is_as_reported(self, target: float) -> None:
+        """The share found is the one asked for at least, and the one reported."""
+        x = latents(4000, 4)
+        found = nearest_neighbors(x, 8, recall_target=target)
+        truth = nearest_neighbors(x, 8, recall_target=1.0)
+        assert truth.recall == 1.0
+        share = self.found_share(found, truth)
+        assert target <= found.recall < 1.0
+        # Judged by points that were not asked which cells to compare, so rather too low.
+        assert found.recall - 0.01 < share < found.recall + 0.03
+
+    def test_a_higher_target_finds_more(self) -> None:
+        """The target decides how many cells are compared."""
+        x = latents(3000, 6)
+        recalls = [nearest_neighbors(x, 5, recall_target=t).recall for t in (0.5, 0.9, 0.99, 1.0)]
+        assert recalls == sorted(recalls)
+        assert recalls[0] < recalls[-1] == 1.0
+
+    def test_recall_reaches_the_graph(self) -> None:
+        """The graph carries the estimate of the search."""
         x = latents(2500, 4)
-        graph = knn_graph(x, 5)
-        assert 0.9 < graph.recall <= 1.0
-        assert graph.recall == nearest_neighbors(x, 5).recall
+        graph = knn_graph(x, 5, recall_target=0.9)
+        assert graph.recall == nearest_neighbors(x, 5, recall_target=0.9).recall < 1.0
 
-    def test_threads_do_not_show(self) -> None:
-        """One, two and three threads give the same bits."""
-        x = latents(1500, 8)
-        expected = nearest_neighbors(x, 5, n_jobs=1)
-        for n_jobs in (2, 3):
-            assert_same_bits(nearest_neighbors(x, 5, n_jobs=n_jobs), expected)
+    def test_what_cannot_be_found_in_near_cells_is_found_in_all(self) -> None:
+        """Where neighbours are everywhere, as in many dimensions, all pairs are compared."""
+        x = latents(900, 60)
+        found = nearest_neighbors(x, 5, recall_target=0.999)
+        assert found.recall == 1.0
+        truth = nearest_neighbors(x, 5, recall_target=1.0)
+        assert_same_bits(found[:2], truth[:2])
 
-    def test_chunks_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """How many queries are searched at a time does not change a bit."""
-        x = latents(700, 8)
-        expected = nearest_neighbors(x, 5)
-        monkeypatch.setattr(knn, "_QUERIES_PER_CALL", 33)
-        assert_same_bits(nearest_neighbors(x, 5), expected)
+    def test_threads_and_instruction_sets_do_not_show(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Any number of threads and any instruction set give the same bits."""
+        x = latents(2500, 5)
+
+        def found(n_jobs: int | None = None) -> knn.Neighbors:
+            return nearest_neighbors(x, 5, recall_target=0.9, n_jobs=n_jobs)
+
+        expected = found(1)
+        assert expected.recall < 1.0
+        for n_jobs in (2, 3, 8):
+            assert_same_bits(found(n_jobs), expected)
+        for simd in _core.available_simd():
+            monkeypatch.setenv("GEOQUANT_SIMD", simd)
+            assert_same_bits(found(), expected)
 
     def test_lengths_are_exact(self) -> None:
-        """What is found lies exactly as far as it is said to."""
-        x = latents(600, 4, offset=1e4)
+        """What is found lies exactly as far as it is said to, also far from the origin."""
+        x = latents(1600, 4, offset=1e4)
         found = nearest_neighbors(x, 3)
         exact = reference.distances_between(x[:20], x)
         chosen = np.take_along_axis(exact, found.index[:20].astype(np.int64), axis=1)
         assert found.distance[:20].tobytes() == chosen.tobytes()
-        assert not (found.index == np.arange(600)[:, None]).any()
+        assert not (found.index == np.arange(len(x))[:, None]).any()
 
     def test_enough_neighbours_are_found_among_duplicates(self) -> None:
-        """Where the nearest cells hold too few points, more are searched, up to all."""
+        """Where near cells hold too few points, all are compared."""
         x = np.zeros((600, 2), np.float32)
         x[:3] = [[1e3, 0], [0, 1e3], [1e3, 1e3]]
-        found = nearest_neighbors(x, 550)
+        found = nearest_neighbors(x, 60)
         assert (found.index >= 0).all()
-        assert all(len(set(row)) == 550 for row in found.index.tolist())
+        assert all(len(set(row)) == 60 for row in found.index.tolist())
+
+    def test_many_cells_are_grouped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With centroids grouped, the recall is still met and the bits still fixed."""
+        monkeypatch.setattr("geoquant.graph.cells._GROUPED_FROM", 20)
+        x = latents(3000, 3)
+        found = nearest_neighbors(x, 5, n_jobs=1)
+        assert_same_bits(nearest_neighbors(x, 5, n_jobs=3), found)
+        truth = nearest_neighbors(x, 5, recall_target=1.0)
+        assert self.found_share(found, truth) >= 0.99
+
+    @pytest.mark.parametrize("target", [0.0, 1.5, -1, True, "high", np.nan])
+    def test_targets_that_are_no_share_are_refused(self, target: object) -> None:
+        """The recall target is a number in (0, 1]."""
+        with pytest.raises(InputError, match=r"recall_target must be a number in \(0, 1\]"):
+            nearest_neighbors([[0.0], [1.0]], 1, recall_target=target)
 
 
 @given(ON_A_GRID, st.integers(1, 6))
@@ -292,12 +363,17 @@ def test_more_neighbours_than_there_are_is_all() -> None:
     assert knn_graph([[0.0], [1.0], [3.0]], 10**9).n_edges == 3
 
 
-def test_progress_is_reported_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The callback hears every chunk and the last one completes."""
-    monkeypatch.setattr(knn, "_QUERIES_PER_CALL", 40)
+@pytest.mark.parametrize("queries", [None, latents(300, 2, 1)])
+def test_progress_is_reported_to_the_end(queries: np.ndarray | None) -> None:
+    """The callback hears of growing shares, and of the end."""
     heard: list[tuple[str, int, int]] = []
-    knn_graph(latents(100, 2), 3, progress=lambda *report: heard.append(report))
-    assert heard == [("neighbours", done, 100) for done in (40, 80, 100)]
+    x = latents(2000, 2)
+    nearest_neighbors(x, 3, queries, progress=lambda *report: heard.append(report))
+    stages, done, total = zip(*heard, strict=True)
+    assert set(stages) == {"neighbours"}
+    assert len(set(total)) == 1
+    assert list(done) == sorted(done)
+    assert done[-1] == total[-1] > 1
 
 
 def test_progress_may_stop_the_search() -> None:
@@ -307,7 +383,7 @@ def test_progress_may_stop_the_search() -> None:
         raise RuntimeError("enough")
 
     with pytest.raises(RuntimeError, match="enough"):
-        nearest_neighbors(latents(10, 2), 1, progress=stop)
+        nearest_neighbors(latents(2000, 2), 1, progress=stop)
 
 
 @pytest.mark.parametrize("n_neighbors", [0, -1, 1.5, 2.0, True, "3", None, np.nan])
@@ -352,14 +428,10 @@ def test_n_jobs_is_checked() -> None:
         knn_graph([[0.0], [1.0]], 1, n_jobs=0)
 
 
-def test_many_equal_distances_are_decided_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many candidates are held at once, which ties make many, does not show."""
+def test_many_equal_distances_are_decided_by_id() -> None:
+    """Corners of a cube have more nearest neighbours than candidates: the smallest ids count."""
     cube = np.stack(np.meshgrid(*[np.arange(2.0)] * 9), axis=-1).reshape(-1, 9)
-    whole = nearest_neighbors(cube, 3)
-    monkeypatch.setattr("geoquant.graph.knn._CANDIDATES_PER_CALL", 100)
-    in_parts = nearest_neighbors(cube, 3)
-    assert (whole.distance == 1.0).all()
-    for name in ("distance", "index"):
-        assert getattr(in_parts, name).tobytes() == getattr(whole, name).tobytes()
+    found = nearest_neighbors(cube, 3)
+    assert (found.distance == 1.0).all()
     to_each = np.abs(cube[:, None] - cube).sum(axis=2)
-    assert whole.index.tolist() == [np.flatnonzero(row == 1)[:3].tolist() for row in to_each]
+    assert found.index.tolist() == [np.flatnonzero(row == 1)[:3].tolist() for row in to_each]

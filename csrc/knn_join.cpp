@@ -1,0 +1,115 @@
+#include "knn_join.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace geoquant {
+namespace {
+
+using Rounds = std::vector<std::vector<CellPair>>;  // no cell twice in a round
+
+// Each pair into the first round after those that its cells are in already.
+Rounds in_rounds(const std::vector<CellPair>& pairs, std::size_t n_cells) {
+  Rounds rounds;
+  std::vector<std::size_t> next_round(n_cells, 0);
+  for (const CellPair& pair : pairs) {
+    const std::size_t round = std::max(next_round[pair.first], next_round[pair.second]);
+    if (round == rounds.size()) rounds.emplace_back();
+    rounds[round].push_back(pair);
+    next_round[pair.first] = next_round[pair.second] = round + 1;
+  }
+  return rounds;
+}
+
+// The lowest threshold in a block.
+float least_threshold(const PackedPoints& packed, std::int64_t b, const CandidateView& buffers) {
+  float least = std::numeric_limits<float>::infinity();
+  for (std::int64_t slot = packed.block_begin[b]; slot < packed.block_begin[b + 1]; ++slot) {
+    least = std::min(least, buffers.threshold[slot]);
+  }
+  return least;
+}
+
+void score_pair(const SearchContext& context, const PackedPoints& packed, std::int64_t a,
+                std::int64_t b, const CandidateView& buffers) {
+  const float least = std::min(least_threshold(packed, a, buffers),
+                               least_threshold(packed, b, buffers));
+  if (a != b && packed.all_below(least, a, b)) return;
+  score_tiles(context.simd,
+              {packed.dim, packed.block(a), packed.block(b), a == b ? Pairs::kWithin : Pairs::kBoth,
+               packed.scoring == Scoring::kByDifferences, buffers, buffers});
+}
+
+void score_rounds(const SearchContext& context, const PackedPoints& packed, const Rounds& rounds,
+                  const CandidateView& buffers) {
+  context.pool.for_each(packed.n_blocks(), context.control,
+                        [&](std::int64_t b, int) { score_pair(context, packed, b, b, buffers); });
+  for (std::size_t r = 0; r < rounds.size(); ++r) {
+    const std::vector<CellPair>& round = rounds[r];
+    context.pool.for_each(static_cast<std::int64_t>(round.size()), context.control,
+                          [&](std::int64_t i, int) {
+                            score_pair(context, packed, round[i].first, round[i].second, buffers);
+                          });
+    context.control.progress(static_cast<std::int64_t>(r) + 1,
+                             static_cast<std::int64_t>(rounds.size()));
+  }
+}
+
+// Decides every point; returns, cell by cell, those that are not sure.
+std::vector<QueryBatch> decide_all(const SearchContext& context, const PackedPoints& packed,
+                                   const CandidateView& buffers) {
+  std::vector<QueryBatch> unsure(static_cast<std::size_t>(packed.n_blocks()));
+  context.pool.for_each(packed.n_blocks(), context.control, [&](std::int64_t b, int) {
+    NeighborRanking ranking;
+    for (std::int64_t slot = packed.block_begin[b]; slot < packed.block_begin[b + 1]; ++slot) {
+      const NodeId id = packed.id[slot];
+      if (id == kNoNode) continue;
+      if (!decide(context, packed, buffers, slot, id, packed.norm[slot], ranking)) {
+        unsure[b].queries.push_back(id);
+      }
+    }
+  });
+  return unsure;
+}
+
+std::vector<QueryBatch> join(const SearchContext& context, const CellPairs& cells) {
+  const Scoring scoring = Scoring::kByProducts;
+  const PackedPoints packed = packed_points(context.points, cells.order, cells.cell_sizes,
+                                            normalization_of(context.points, scoring), scoring,
+                                            context.pool, context.control);
+  CandidateBuffers buffers(packed.id, n_proposed(context.found.n_kept));
+  score_rounds(context, packed, in_rounds(cells.pairs, cells.cell_sizes.size()), buffers.view());
+  return decide_all(context, packed, buffers.view());
+}
+
+// The cells that each cell is compared with, itself first.
+std::vector<std::vector<std::int32_t>> compared_cells(const CellPairs& cells) {
+  std::vector<std::vector<std::int32_t>> compared(cells.cell_sizes.size());
+  for (std::size_t c = 0; c < compared.size(); ++c) {
+    compared[c].push_back(static_cast<std::int32_t>(c));
+  }
+  for (const CellPair& pair : cells.pairs) {
+    compared[pair.first].push_back(pair.second);
+    compared[pair.second].push_back(pair.first);
+  }
+  return compared;
+}
+
+}  // namespace
+
+Neighbors knn_join(const Points& points, const CellPairs& cells, std::int64_t n_kept, Simd simd,
+                   int n_threads, RunControl& control) {
+  Neighbors found(points.n_points, n_kept);
+  ThreadPool pool(n_threads);
+  std::vector<NodeId> self(static_cast<std::size_t>(points.n_points));
+  std::iota(self.begin(), self.end(), NodeId{0});
+  const SearchContext context{points, points, self.data(), simd, pool, control, found};
+  std::vector<QueryBatch> unsure = join(context, cells);
+  const auto compared = compared_cells(cells);
+  for (std::size_t c = 0; c < unsure.size(); ++c) unsure[c].blocks = &compared[c];
+  settle(context, cells.order, cells.cell_sizes, std::move(unsure));
+  return found;
+}
+
+}  // namespace geoquant
