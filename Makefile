@@ -15,7 +15,7 @@ define test_build
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench-fit picture clean
+.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench-fit costs picture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ format: setup  ## rewrite the code in the project's style
 
 bench-fit: setup  ## time a fit beside its peers
 	$(BIN)/python -m benchmarks.speed.fit
+
+costs: setup  ## measure fits anew for what geoquant fit --estimate says
+	$(BIN)/python -m benchmarks.fit_cost_constants
 
 picture: setup  ## draw the picture of the README
 	$(BIN)/python docs/make_picture.py

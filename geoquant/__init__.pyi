@@ -9,6 +9,8 @@ from .errors import GeoquantError as GeoquantError
 from .errors import InputError as InputError
 from .errors import NotConnectedError as NotConnectedError
 from .errors import ResourceError as ResourceError
+from .estimate import FitEstimate as FitEstimate
+from .estimate import estimate_fit as estimate_fit
 from .estimators import GeodesicKMeans as GeodesicKMeans
 from .estimators import GeodesicKMedoids as GeodesicKMedoids
 from .fit import FittedCodebook as FittedCodebook

@@ -53,6 +53,7 @@ class _GeodesicClusterer(
         max_iter: int = 100,
         n_perturbations: int | str = "auto",
         on_disconnected: str = "bridge",
+        max_memory: int | None = None,
         n_jobs: int | None = None,
         random_state: Any = None,
     ) -> None:
@@ -66,6 +67,7 @@ class _GeodesicClusterer(
         self.max_iter = max_iter
         self.n_perturbations = n_perturbations
         self.on_disconnected = on_disconnected
+        self.max_memory = max_memory
         self.n_jobs = n_jobs
         self.random_state = random_state
 
@@ -194,6 +196,7 @@ class _GeodesicClusterer(
             n_neighbors=self.n_neighbors,
             recall_target=self.recall_target,
             on_disconnected=self.on_disconnected,
+            max_memory=self.max_memory,
             **self._clustering_options(),
         )
         self._store(fitted.graph, fitted.n_components, fitted.clustering)
@@ -333,6 +336,9 @@ class GeodesicKMeans(_GeodesicClusterer):
         How often a local optimum is shaken for a better one; see `geodesic_kmedoids`.
     on_disconnected : {'bridge', 'raise'}, default='bridge'
         What to do if the graph has several components.
+    max_memory : int, optional
+        Bytes that a fit may take beyond what the process holds; by default what the machine and
+        its limits leave. A fit that needs more raises ResourceError before it begins.
     n_jobs : int, optional
         Threads, all by default; the result does not depend on it.
     random_state : int, RandomState, Generator or None
@@ -409,6 +415,9 @@ class GeodesicKMedoids(_GeodesicClusterer):
         How often a local optimum is shaken for a better one; see `geodesic_kmedoids`.
     on_disconnected : {'bridge', 'raise'}, default='bridge'
         What to do if the graph has several components.
+    max_memory : int, optional
+        Bytes that a fit may take beyond what the process holds; by default what the machine and
+        its limits leave. A fit that needs more raises ResourceError before it begins.
     n_jobs : int, optional
         Threads, all by default; the result does not depend on it.
     random_state : int, RandomState, Generator or None

@@ -685,8 +685,43 @@ def safetensors_names(path: PathLike, *, max_header_bytes: int = MAX_HEADER_BYTE
     ...     safetensors_names(path)
     []
     """
+    return list(safetensors_shapes(path, max_header_bytes=max_header_bytes))
+
+
+def safetensors_shapes(
+    path: PathLike, *, max_header_bytes: int = MAX_HEADER_BYTES
+) -> dict[str, tuple[int, ...]]:
+    r"""Shapes of the arrays in a ``.safetensors`` file, without reading the arrays.
+
+    Parameters
+    ----------
+    path, max_header_bytes
+        As for :func:`safetensors_names`.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        In the order of the file.
+
+    Raises
+    ------
+    FileFormatError
+        As :func:`read_safetensors`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from geoquant.files import safetensors_shapes, write_safetensors
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "latents.safetensors")
+    ...     write_safetensors(path, {"z": np.zeros((3, 2))}, {})
+    ...     safetensors_shapes(path)
+    {'z': (3, 2)}
+    """
     with open_regular(path) as stream:
-        return list(_read_header(stream, path, max_header_bytes)[0])
+        tensors = _read_header(stream, path, max_header_bytes)[0]
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _read_header(

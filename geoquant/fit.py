@@ -14,12 +14,14 @@ from geoquant.arguments import check_count, check_share
 from geoquant.assignment import assign
 from geoquant.clustering.kmedoids import cell_means, geodesic_kmedoids
 from geoquant.codebook import Codebook
+from geoquant.cost import bytes_by_stage, shape_of_fit
 from geoquant.distinct import DistinctRows, distinct_rows
 from geoquant.errors import InputError
 from geoquant.graph.components import bridge_components, connected_components, require_connected
 from geoquant.graph.csr import Graph, check_nodes
 from geoquant.graph.knn import RECALL_TARGET, knn_graph, nearest_neighbors
 from geoquant.latents import check_latents, check_sample_weight
+from geoquant.memory import require_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +78,7 @@ def fit_codebook(
     recall_target: float = RECALL_TARGET,
     sample_weight: npt.ArrayLike | None = None,
     on_disconnected: str = "bridge",
+    max_memory: int | None = None,
     n_jobs: int | None = None,
     random_state: Any = None,
     progress: Progress | None = None,
@@ -102,6 +105,9 @@ def fit_codebook(
     on_disconnected : {'bridge', 'raise'}, default='bridge'
         What to do if the graph has several components: join them by the shortest edges that do,
         or raise.
+    max_memory : int, optional
+        Bytes that the fit may take beyond what the process holds; by default what the machine
+        and its limits leave. A fit that needs more, by `estimate_fit`'s model, does not begin.
     n_jobs : int, optional
         Threads, all by default; the result does not depend on it.
     random_state : int, Generator, RandomState or None
@@ -122,6 +128,12 @@ def fit_codebook(
         If an argument or array cannot be used.
     NotConnectedError
         If the graph is not connected and `on_disconnected` is 'raise'.
+    ResourceError
+        If the fit would need more memory than it may take.
+
+    See Also
+    --------
+    estimate_fit : Says how long a fit would take, and how much memory.
 
     Examples
     --------
@@ -140,6 +152,7 @@ def fit_codebook(
         n_neighbors=n_neighbors,
         recall_target=recall_target,
         on_disconnected=on_disconnected,
+        max_memory=max_memory,
         n_jobs=n_jobs,
         random_state=random_state,
         progress=progress,
@@ -156,6 +169,7 @@ def fit_distinct(
     n_neighbors: int,
     recall_target: float,
     on_disconnected: str,
+    max_memory: int | None,
     n_jobs: int | None,
     random_state: Any,
     progress: Progress | None = None,
@@ -169,9 +183,9 @@ def fit_distinct(
         As `check_latents` returns it.
     rows : DistinctRows
         Of `x` and its weights.
-    n_clusters, codewords, n_neighbors, recall_target, on_disconnected, n_jobs
+    n_clusters, codewords, n_neighbors, recall_target, on_disconnected
         As for `fit_codebook`.
-    random_state, progress, **options
+    max_memory, n_jobs, random_state, progress, **options
         As for `fit_codebook`.
 
     Returns
@@ -186,7 +200,7 @@ def fit_distinct(
     >>> x = np.array([[0.0], [1.0], [8.0], [9.0]], np.float32)
     >>> fitted = fit_distinct(
     ...     x, distinct_rows(x), 2, codewords="mean", n_neighbors=10, recall_target=1.0,
-    ...     on_disconnected="bridge", n_jobs=None, random_state=0,
+    ...     on_disconnected="bridge", max_memory=None, n_jobs=None, random_state=0,
     ... )
     >>> bool(fitted.codes[0] == fitted.codes[1] != fitted.codes[2])
     True
@@ -194,6 +208,15 @@ def fit_distinct(
     if codewords not in POWER:
         raise InputError(f"codewords must be 'mean' or 'medoid', found {codewords!r}")
     seconds: dict[str, float] = {}
+    require_fit_memory(
+        len(rows.row),
+        x.shape[1],
+        n_neighbors,
+        recall_target=recall_target,
+        max_memory=max_memory,
+        n_jobs=n_jobs,
+        n_copied=0 if len(rows.row) == len(x) else len(rows.row),
+    )
     with _timed(seconds, "graph"):
         nodes = x if len(rows.row) == len(x) else x[rows.row]
         graph, n_components = connected_graph(
@@ -233,6 +256,55 @@ def fit_distinct(
         codebook = _codebook(nodes, rows.weight, clustering, int(n_neighbors), metadata)
         codes, distance = _codes_of_all_rows(x, rows, clustering, codebook, n_jobs)
     return FittedCodebook(codebook, codes, distance, rows, graph, n_components, clustering, seconds)
+
+
+def require_fit_memory(
+    n: int,
+    d: int,
+    n_neighbors: int,
+    *,
+    recall_target: float,
+    max_memory: int | None,
+    n_jobs: int | None,
+    n_copied: int = 0,
+) -> None:
+    """Raise unless a fit has the memory it needs.
+
+    Parameters
+    ----------
+    n, d : int
+        Distinct latents, and numbers in each.
+    n_neighbors, recall_target, max_memory, n_jobs
+        As for `fit_codebook`.
+    n_copied : int, default=0
+        Latents that are still to be read, or copied.
+
+    Raises
+    ------
+    ResourceError
+        If it would need more than there is.
+    InputError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> from geoquant.fit import require_fit_memory
+    >>> require_fit_memory(
+    ...     10**6, 20, 10, recall_target=0.995, max_memory=2 * 10**9, n_jobs=2
+    ... )
+    """
+    shape = shape_of_fit(
+        n,
+        d,
+        2,  # neither the clusters nor the algorithm show in the memory
+        n_neighbors=check_count(n_neighbors, "n_neighbors", 1),
+        recall_target=check_share(recall_target, "recall_target"),
+        algorithm="swap",
+        n_jobs=n_jobs,
+    )
+    needed = max(bytes_by_stage(shape).values()) + 4 * n_copied * d
+    cure = "lower n_neighbors, fit a sample of the latents, take a machine with more memory"
+    require_memory(needed, max_memory, cure)
 
 
 def connected_graph(

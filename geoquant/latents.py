@@ -14,7 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from geoquant.errors import FileFormatError, InputError, ResourceError
-from geoquant.files import byte_count, open_regular, read_safetensors, safetensors_names
+from geoquant.files import (
+    byte_count,
+    open_regular,
+    read_safetensors,
+    safetensors_names,
+    safetensors_shapes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -287,6 +293,45 @@ def read_latents(path: PathLike, key: str | None = None) -> AnyArray:
     )
 
 
+def latents_shape(path: PathLike, key: str | None = None) -> tuple[int, ...]:
+    """Shape of the array that :func:`read_latents` would read, from the header of its file.
+
+    Parameters
+    ----------
+    path, key
+        As for :func:`read_latents`.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    FileFormatError
+        As :func:`read_latents`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from geoquant.files import write_npy
+    >>> from geoquant.latents import latents_shape
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "latents.npy")
+    ...     write_npy(path, np.zeros((3, 2), dtype=np.float32))
+    ...     latents_shape(path)
+    (3, 2)
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".safetensors":
+        shapes = safetensors_shapes(path, max_header_bytes=_MAX_LATENTS_HEADER)
+        return shapes[_chosen(list(shapes), key, path)]
+    if suffix == ".npz":
+        with _npz_member(path, key) as (unpacked, size, where):
+            return _read_npy_header(unpacked, size, where).shape
+    return read_latents(path, key).shape  # mapped, not read, or an error
+
+
 def _read_one_tensor(path: PathLike, key: str | None) -> AnyArray:
     names = safetensors_names(path, max_header_bytes=_MAX_LATENTS_HEADER)
     name = _chosen(names, key, path)
@@ -376,6 +421,13 @@ def _not_plain(where: str, found: str) -> FileFormatError:
 
 
 def _read_npz(path: PathLike, key: str | None) -> AnyArray:
+    with _npz_member(path, key) as (unpacked, size, where):
+        return _read_unpacked(unpacked, size, where)
+
+
+@contextmanager
+def _npz_member(path: PathLike, key: str | None) -> Iterator[tuple[IO[bytes], int, str]]:
+    """The chosen array of an archive as a stream, its size, and what to call it in errors."""
     with open_regular(path) as stream, _zip_errors_name(path):
         size = _check_zip_ends(stream, path)
         with zipfile.ZipFile(stream) as archive:
@@ -387,7 +439,7 @@ def _read_npz(path: PathLike, key: str | None) -> AnyArray:
             member = members[names.index(name)]
             _check_member(member, size, path)
             with archive.open(member) as unpacked:
-                return _read_unpacked(unpacked, member.file_size, f"{os.fspath(path)}[{name!r}]")
+                yield unpacked, member.file_size, f"{os.fspath(path)}[{name!r}]"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from geoquant.files import write_npy, write_safetensors
 from geoquant.latents import (
     check_latents,
     check_sample_weight,
+    latents_shape,
     read_latents,
 )
 
@@ -348,6 +349,42 @@ def test_random_damage_is_a_format_error(tmp_path: Path, suffix: str) -> None:
         except FileFormatError:
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+def test_the_shape_is_known_from_the_header(tmp_path: Path, suffix: str) -> None:
+    """It is that of the array that is read, and what cannot be read has none."""
+    path = tmp_path / f"a{suffix}"
+    save(path, {"a": GRID})
+    key = None if suffix == ".npy" else "a"
+    assert latents_shape(path, key) == read_latents(path, key).shape == GRID.shape
+    for content in (path.read_bytes()[:-1], b""):
+        path.write_bytes(content)
+        with pytest.raises(FileFormatError):
+            latents_shape(path, key)
+
+
+def test_the_shape_of_an_archive_is_known_without_unpacking(tmp_path: Path) -> None:
+    """The numbers after the header of an .npz member are not looked at."""
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.zeros((500, 40), np.float32))
+    content = bytearray(path.read_bytes())
+    content[40_000] ^= 1  # within the numbers, so that the checksum no longer holds
+    path.write_bytes(content)
+    assert latents_shape(path) == (500, 40)
+    with pytest.raises(FileFormatError):
+        read_latents(path)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_the_shape_is_that_of_the_array_named(tmp_path: Path, suffix: str) -> None:
+    """Of several arrays the key chooses, and without one there is no choice."""
+    path = tmp_path / f"a{suffix}"
+    save(path, {"a": GRID, "b": GRID[:1]})
+    assert latents_shape(path, "b") == GRID[:1].shape
+    for key in (None, "c"):
+        with pytest.raises(FileFormatError, match="choose one with key="):
+            latents_shape(path, key)
 
 
 # ------------------------------------------------------------------- several arrays in a file

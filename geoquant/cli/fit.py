@@ -15,6 +15,7 @@ from geoquant.cli.options import (
     key_option,
     latents_argument,
     load_latents,
+    max_memory_option,
     n_jobs_option,
     quiet_option,
 )
@@ -100,6 +101,13 @@ def _default_algorithm() -> str:
     default=None,
     help=f"The codebook file [default: LATENTS with {_CODEBOOK_SUFFIX}]; codes go beside it.",
 )
+@max_memory_option
+@click.option(
+    "--estimate",
+    "estimates",
+    is_flag=True,
+    help="Say what memory and time the fit would take, and do not begin it.",
+)
 @json_option
 @quiet_option
 def fit(
@@ -108,19 +116,30 @@ def fit(
     seed: int,
     key: str | None,
     output: Path | None,
+    estimates: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
     """Make a codebook of the latents in a file (.npy, .npz or .safetensors)."""
+    if estimates:
+        from geoquant.cli.fit_estimate import print_estimate
+
+        print_estimate(latents_path, key, options, as_json=as_json)
+        return
     from geoquant.cli.progress_bar import ProgressBar
     from geoquant.cli.summary import advice, print_table, summarize
     from geoquant.files import npy_blocks, write_together
-    from geoquant.fit import fit_codebook
+    from geoquant.fit import fit_codebook, require_fit_memory
+    from geoquant.latents import latents_shape
 
     codebook_path = output or beside(latents_path, _CODEBOOK_SUFFIX)
     codes_path = codes_beside(codebook_path)
     check_outputs([codebook_path, codes_path], inputs=[latents_path])
+    shape = latents_shape(latents_path, key)
+    if len(shape) == 2 and min(shape) > 0:  # otherwise the reader says what is wrong
+        limits = ("n_neighbors", "recall_target", "max_memory", "n_jobs")
+        require_fit_memory(*shape, n_copied=shape[0], **{name: options[name] for name in limits})
     latents = load_latents(latents_path, key)
     with ProgressBar(enabled=not (quiet or as_json)) as progress:
         fitted = fit_codebook(latents, random_state=seed, progress=progress, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,33 @@ latents_argument: Decorator = click.argument(
 )
 key_option: Decorator = click.option(
     "--key", help="Which array of an .npz or .safetensors file to read."
+)
+
+
+class ByteCount(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
+    """A number of bytes: 2000000000, 2GB, 1.5GiB."""
+
+    name = "bytes"
+    _pattern = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kMGT])(i?))?B?")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Give the number, or fail saying how to write it."""
+        if isinstance(value, int):
+            return value
+        match = self._pattern.fullmatch(value.strip())
+        if match is None:
+            self.fail(
+                f"{value!r} is not a number of bytes such as 8GB, 500MB or 1.5GiB", param, ctx
+            )
+        power = " kMGT".index(match[2] or " ")
+        return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+max_memory_option: Decorator = click.option(
+    "--max-memory",
+    type=ByteCount(),
+    default=None,
+    help="Memory that a fit may take, such as 8GB [default: what is available].",
 )
 n_jobs_option: Decorator = click.option(
     "--n-jobs",

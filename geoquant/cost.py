@@ -1,0 +1,227 @@
+"""What a fit costs, as arithmetic: bytes of each stage by array, and seconds of each stage.
+
+What the stages hold of arrays with a name is written down here; what the kernels need beside it,
+and how their time grows, are the few numbers of `cost_constants`, fitted to measurements by
+``python -m benchmarks.fit_cost_constants``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from geoquant.cost_constants import SCRATCH, TIME
+from geoquant.graph.knn import EXACT_LIMIT
+from geoquant.progress import n_threads
+
+#: What a fit consists of, in order.
+STAGES = ("rows", "neighbours", "graph", "clustering", "codebook")
+
+
+@dataclass(frozen=True)
+class FitShape:
+    """What the cost of a fit depends on.
+
+    Parameters
+    ----------
+    n, d : int
+        Latents, and numbers in each.
+    n_clusters, n_neighbors : int
+        As for `fit_codebook`.
+    algorithm : str
+        As for `geodesic_kmedoids`.
+    is_exact : bool
+        Whether neighbours are searched exactly; see `search_is_exact`.
+    n_threads : int
+        Threads.
+    entries_per_neighbor : float
+        Directed edges of the graph over ``n * n_neighbors``: from 1, all neighbours mutual, to 2.
+    """
+
+    n: int
+    d: int
+    n_clusters: int
+    n_neighbors: int
+    algorithm: str
+    is_exact: bool
+    n_threads: int
+    entries_per_neighbor: float = 1.4
+
+    @property
+    def n_entries(self) -> int:
+        """Directed edges of the graph, about."""
+        most = self.n * (self.n - 1)
+        return min(most, int(self.entries_per_neighbor * self.n * self.n_neighbors))
+
+
+def search_is_exact(n: int, recall_target: float) -> bool:
+    """Whether `nearest_neighbors` compares all pairs of so many points.
+
+    Examples
+    --------
+    >>> from geoquant.cost import search_is_exact
+    >>> search_is_exact(1000, 0.99), search_is_exact(10**9, 0.99), search_is_exact(10**9, 1.0)
+    (True, False, True)
+    """
+    return n <= EXACT_LIMIT or recall_target >= 1
+
+
+def bytes_by_array(shape: FitShape) -> dict[str, dict[str, int]]:
+    """Bytes of everything that each stage holds at its peak, beyond the latents themselves.
+
+    Parameters
+    ----------
+    shape : FitShape
+        The fit.
+
+    Returns
+    -------
+    dict of str to dict of str to int
+        For each stage, in order, bytes by name of array. The latents are float32 in C order and
+        without duplicates; otherwise a copy of them is needed too.
+
+    Examples
+    --------
+    >>> from geoquant.cost import FitShape, bytes_by_array
+    >>> shape = FitShape(1000, 2, 8, 10, "swap", True, 1)
+    >>> bytes_by_array(shape)["graph"]["neighbours and distances"]
+    80000
+    """
+    arrays = named_bytes(shape)
+    for stage in ("neighbours", "clustering", "codebook"):
+        features, key = scratch_features(shape), scratch_key(stage, shape)
+        scratch = sum(c * features[name] for name, c in SCRATCH[key].items())
+        arrays[stage]["scratch"] = int(scratch)
+    return arrays
+
+
+def named_bytes(shape: FitShape) -> dict[str, dict[str, int]]:
+    """Bytes of the arrays with names, without the scratch of the kernels."""
+    n, entries = shape.n, shape.n_entries
+    rows = {"rows, nodes and weights": 20 * n}
+    near = {"neighbours and distances": 8 * n * shape.n_neighbors}
+    graph = {"edges": 8 * entries + 8 * (n + 1)}
+    found = {
+        "codes and distances": 24 * n,
+        "anchors with codes and distances": 4 * n * shape.d + 12 * n,
+    }
+    return {
+        "rows": {"hashes and their order": 42 * n},
+        "neighbours": rows | near,
+        "graph": rows | near | graph | {"places in rows": 8 * n},
+        "clustering": rows | graph,
+        "codebook": rows | graph | found,
+    }
+
+
+def shape_of_fit(
+    n: int,
+    d: int,
+    n_clusters: int,
+    *,
+    n_neighbors: int,
+    recall_target: float,
+    algorithm: str,
+    n_jobs: int | None,
+) -> FitShape:
+    """What a fit with the arguments of `fit_codebook` comes to.
+
+    Examples
+    --------
+    >>> from geoquant.cost import shape_of_fit
+    >>> shape_of_fit(
+    ...     9, 2, 3, n_neighbors=10, recall_target=0.995, algorithm="swap", n_jobs=1
+    ... ).n_neighbors
+    8
+    """
+    return FitShape(
+        n=n,
+        d=d,
+        n_clusters=n_clusters,
+        n_neighbors=max(1, min(n_neighbors, n - 1)),
+        algorithm=algorithm if n_clusters > 1 else "alternate",
+        is_exact=search_is_exact(n, recall_target),
+        n_threads=n_threads(n_jobs),
+    )
+
+
+def bytes_by_stage(shape: FitShape) -> dict[str, int]:
+    """Peak bytes of each stage, beyond the latents and what the process held before.
+
+    Examples
+    --------
+    >>> from geoquant.cost import FitShape, bytes_by_stage
+    >>> list(bytes_by_stage(FitShape(1000, 2, 8, 10, "swap", True, 1)))
+    ['rows', 'neighbours', 'graph', 'clustering', 'codebook']
+    """
+    return {stage: sum(arrays.values()) for stage, arrays in bytes_by_array(shape).items()}
+
+
+def scratch_features(shape: FitShape) -> dict[str, float]:
+    """What the scratch of a kernel may be proportional to, in bytes."""
+    return {
+        "fixed": 1.0,
+        "latents": 4.0 * shape.n * shape.d,
+        "nodes": 8.0 * shape.n,
+        "nodes of each thread": 8.0 * shape.n * shape.n_threads,
+        "edges": 8.0 * shape.n_entries,
+    }
+
+
+def time_features(shape: FitShape) -> dict[str, float]:
+    """What the logarithm of a time may be linear in."""
+    log_n = math.log(shape.n)
+    return {
+        "one": 1.0,
+        "log n": log_n,
+        "log² n": log_n**2,
+        "log d": math.log(shape.d),
+        "log k": math.log(shape.n_neighbors),
+        "log K": math.log(shape.n_clusters),
+        "log threads": math.log(shape.n_threads),
+    }
+
+
+def scratch_key(stage: str, shape: FitShape) -> str:
+    """Under which name the constants of a stage's scratch are kept.
+
+    Examples
+    --------
+    >>> from geoquant.cost import FitShape, scratch_key
+    >>> scratch_key("neighbours", FitShape(1000, 2, 8, 10, "swap", True, 1))
+    'neighbours, exact'
+    """
+    if stage != "neighbours":
+        return stage
+    return "neighbours, exact" if shape.is_exact else "neighbours, cells"
+
+
+def time_key(stage: str, shape: FitShape) -> str:
+    """Under which name the constants of a stage's time are kept: each algorithm has its own.
+
+    Examples
+    --------
+    >>> from geoquant.cost import FitShape, time_key
+    >>> time_key("clustering", FitShape(1000, 2, 8, 10, "swap", True, 1))
+    'clustering, swap'
+    """
+    is_clustering = stage == "clustering"
+    return f"clustering, {shape.algorithm}" if is_clustering else scratch_key(stage, shape)
+
+
+def seconds_by_stage(shape: FitShape) -> dict[str, float]:
+    """Seconds that each stage took, at such a shape, on the machine of the constants.
+
+    Examples
+    --------
+    >>> from geoquant.cost import FitShape, seconds_by_stage
+    >>> small = FitShape(1000, 2, 8, 10, "swap", True, 1)
+    >>> list(seconds_by_stage(small))
+    ['rows', 'neighbours', 'graph', 'clustering', 'codebook']
+    """
+    features = time_features(shape)
+    seconds = {}
+    for stage in STAGES:
+        constants = TIME[time_key(stage, shape)]
+        seconds[stage] = math.exp(sum(c * features[name] for name, c in constants.items()))
+    return seconds
