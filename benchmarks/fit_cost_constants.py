@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ TIME_FEATURES = {
     "rows": ("one", "log n", "log d"),
     "neighbours": ("one", "log n", "log² n", "log d", "log k", "log threads"),
     "graph": ("one", "log n", "log k"),
-    "clustering": ("one", "log n", "log² n", "log k", "log K", "log threads"),
+    "clustering": ("one", "log n", "log k", "log K", "log n log K", "log threads"),
     "codebook": ("one", "log n", "log d"),
 }
 SCRATCH_FEATURES = {
@@ -168,8 +169,10 @@ def fit_times(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         for stage in STAGES:
             key = time_key(stage, shape)
             names[key] = TIME_FEATURES[stage]
-            row = [features[name] for name in names[key]]
-            samples.setdefault(key, []).append((row, float(np.log(result["seconds"][stage]))))
+            # Large fits count more: they are what is estimated, and small ones are noisy.
+            weight = math.sqrt(shape.n / 10_000)
+            row = [features[name] * weight for name in names[key]]
+            samples.setdefault(key, []).append((row, weight * math.log(result["seconds"][stage])))
     return {key: _least_squares(names[key], rows) for key, rows in sorted(samples.items())}
 
 
@@ -178,7 +181,7 @@ def _least_squares(
 ) -> dict[str, float]:
     """Least squares with a little ridge about zero, for what the measurements do not tell."""
     a, y = np.array([r for r, _ in rows]), np.array([v for _, v in rows])
-    ridge = 0.02 * np.eye(len(names))
+    ridge = 0.1 * np.eye(len(names))
     ridge[0] = 0
     solution = np.linalg.lstsq(
         np.vstack([a, ridge]), np.append(y, np.zeros(len(names))), rcond=None

@@ -170,14 +170,15 @@ def scratch_features(shape: FitShape) -> dict[str, float]:
 
 def time_features(shape: FitShape) -> dict[str, float]:
     """What the logarithm of a time may be linear in."""
-    log_n = math.log(shape.n)
+    log_n, log_clusters = math.log(shape.n), math.log(shape.n_clusters)
     return {
         "one": 1.0,
         "log n": log_n,
         "log² n": log_n**2,
         "log d": math.log(shape.d),
         "log k": math.log(shape.n_neighbors),
-        "log K": math.log(shape.n_clusters),
+        "log K": log_clusters,
+        "log n log K": log_n * log_clusters,
         "log threads": math.log(shape.n_threads),
     }
 
