@@ -1,11 +1,12 @@
-// The Python face of the kernels: checks what would crash, builds views, releases the GIL, returns
-// owned arrays. No algorithm lives here, and no other file knows of Python.
+// The Python face of the kernels: checks what would crash, translates node numbers, releases the
+// GIL, returns owned arrays. No algorithm lives here, and no other file knows of Python.
 #include <pybind11/pybind11.h>
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "edge_list.h"
 #include "exact_neighbors.h"
 #include "medoids.h"
+#include "packed_graph.h"
 #include "run_control.h"
 #include "seeding.h"
 #include "shortest_paths.h"
@@ -49,37 +51,81 @@ py::array_t<T> owned_array(std::vector<T>&& values, std::vector<py::ssize_t> sha
   return py::array_t<T>(shape, heap->data(), owner);
 }
 
-// Borrowed arrays of a graph; keeps them alive while a kernel runs.
+std::vector<NodeId> checked_nodes(const Array<NodeId>& nodes, NodeId n_nodes, const char* name) {
+  require(nodes.ndim() == 1, std::string(name) + " must be one-dimensional");
+  std::vector<NodeId> checked(nodes.data(), nodes.data() + nodes.size());
+  for (const NodeId node : checked) {
+    require(node >= 0 && node < n_nodes, std::string(name) + " must lie in [0, " +
+                                             std::to_string(n_nodes) + "), found " +
+                                             std::to_string(node));
+  }
+  return checked;
+}
+
+// A graph as the kernels walk it. They know nodes by their packed numbers; every binding below
+// translates on the way in and out.
 class GraphArrays {
  public:
-  GraphArrays(Array<EdgeOffset> indptr, Array<NodeId> indices, Array<float> lengths)
-      : indptr_(std::move(indptr)), indices_(std::move(indices)), lengths_(std::move(lengths)) {
-    require(indptr_.ndim() == 1 && indptr_.size() >= 1, "indptr must have shape (n_nodes + 1,)");
-    require_length(indices_, indptr_.at(indptr_.size() - 1), "indices");
-    require_length(lengths_, indices_.size(), "lengths");
-    for (py::ssize_t e = 0; e < lengths_.size(); ++e) {
-      const double length = static_cast<double>(lengths_.data()[e]);
-      mean_length_ += length;
-      longest_length_ = std::max(longest_length_, length);
-    }
-    mean_length_ /= static_cast<double>(std::max<py::ssize_t>(1, lengths_.size()));
+  GraphArrays(const Array<EdgeOffset>& indptr, const Array<NodeId>& indices,
+              const Array<float>& lengths) {
+    require(indptr.ndim() == 1 && indptr.size() >= 1, "indptr must have shape (n_nodes + 1,)");
+    require_length(indices, indptr.at(indptr.size() - 1), "indices");
+    require_length(lengths, indices.size(), "lengths");
+    py::gil_scoped_release release;
+    graph_ = pack_graph(static_cast<NodeId>(indptr.size() - 1), indptr.data(), indices.data(),
+                        lengths.data());
   }
 
-  CsrGraph view() const {
-    return {static_cast<NodeId>(indptr_.size() - 1),
-            indptr_.data(),
-            indices_.data(),
-            lengths_.data(),
-            mean_length_,
-            longest_length_};
+  CsrGraph view() const { return graph_.view(); }
+  NodeId n_nodes() const { return graph_.n_nodes(); }
+  NodeId packed(NodeId node) const { return graph_.packed[node]; }
+  NodeId original(NodeId node) const { return node == kNoNode ? node : graph_.original[node]; }
+  const std::vector<NodeId>& packed_nodes() const { return graph_.packed; }
+
+  // Checks nodes and gives their packed numbers.
+  std::vector<NodeId> packed(const Array<NodeId>& nodes, const char* name) const {
+    std::vector<NodeId> packed_numbers = checked_nodes(nodes, n_nodes(), name);
+    for (NodeId& node : packed_numbers) node = packed(node);
+    return packed_numbers;
+  }
+
+  std::vector<NodeId> original(std::vector<NodeId> nodes) const {
+    for (NodeId& node : nodes) node = original(node);
+    return nodes;
+  }
+
+  // One value per node, in packed order.
+  template <class T>
+  std::vector<T> packed_values(const Array<T>& values, const char* name) const {
+    require_length(values, n_nodes(), name);
+    std::vector<T> packed_order(graph_.original.size());
+    for (std::size_t u = 0; u < packed_order.size(); ++u) {
+      packed_order[u] = values.data()[graph_.original[u]];
+    }
+    return packed_order;
+  }
+
+  // Calls use(search) with scratch that earlier calls have left; for several threads at once.
+  template <class Use>
+  void with_nearest_source_search(Use&& use) {
+    std::unique_ptr<NearestSourceSearch> search;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!idle_.empty()) {
+        search = std::move(idle_.back());
+        idle_.pop_back();
+      }
+    }
+    if (!search) search = std::make_unique<NearestSourceSearch>(view());
+    use(*search);
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.empty()) idle_.push_back(std::move(search));
   }
 
  private:
-  Array<EdgeOffset> indptr_;
-  Array<NodeId> indices_;
-  Array<float> lengths_;
-  double mean_length_ = 0.0;
-  double longest_length_ = 0.0;
+  PackedGraph graph_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<NearestSourceSearch>> idle_;
 };
 
 void interrupt_if_signalled() {
@@ -96,43 +142,45 @@ RunControl run_control(const py::object& progress) {
           }};
 }
 
-std::vector<NodeId> checked_nodes(const Array<NodeId>& nodes, NodeId n_nodes, const char* name) {
-  require(nodes.ndim() == 1, std::string(name) + " must be one-dimensional");
-  std::vector<NodeId> checked(nodes.data(), nodes.data() + nodes.size());
-  for (const NodeId node : checked) {
-    require(node >= 0 && node < n_nodes, std::string(name) + " must lie in [0, " +
-                                             std::to_string(n_nodes) + "), found " +
-                                             std::to_string(node));
-  }
-  return checked;
-}
-
-py::tuple bind_nearest_source(const GraphArrays& graph, const Array<NodeId>& sources) {
-  const auto nodes = checked_nodes(sources, graph.view().n_nodes, "sources");
+py::tuple bind_nearest_source(GraphArrays& graph, const Array<NodeId>& sources) {
+  const auto nodes = graph.packed(sources, "sources");
   RunControl control = run_control(py::none());
-  NearestSource result;
+  const py::ssize_t n = graph.n_nodes();
+  py::array_t<double> distance(n);
+  py::array_t<CentreId> source(n);
+  py::array_t<NodeId> predecessor(n);
+  double* const distance_of = distance.mutable_data();
+  CentreId* const source_of = source.mutable_data();
+  NodeId* const predecessor_of = predecessor.mutable_data();
   {
     py::gil_scoped_release release;
-    result = nearest_source(graph.view(), nodes, control);
+    graph.with_nearest_source_search([&](NearestSourceSearch& search) {
+      const std::vector<NearestSource>& nearest = search.from(nodes, control);
+      for (NodeId u = 0; u < n; ++u) {
+        const NearestSource& near = nearest[graph.packed(u)];
+        distance_of[u] = near.distance;
+        source_of[u] = near.source;
+        predecessor_of[u] = graph.original(near.predecessor);
+      }
+    });
   }
-  return py::make_tuple(owned_array(std::move(result.distance)),
-                        owned_array(std::move(result.source)),
-                        owned_array(std::move(result.predecessor)));
+  return py::make_tuple(distance, source, predecessor);
 }
 
 py::tuple bind_two_nearest_sources(const GraphArrays& graph, const Array<NodeId>& sources) {
-  const auto nodes = checked_nodes(sources, graph.view().n_nodes, "sources");
+  const auto nodes = graph.packed(sources, "sources");
   RunControl control = run_control(py::none());
   std::vector<double> distance;
   std::vector<CentreId> source;
   {
     py::gil_scoped_release release;
-    for (const TwoNearest& near : two_nearest_sources(graph.view(), nodes, control)) {
-      distance.insert(distance.end(), {near.d1, near.d2});
-      source.insert(source.end(), {near.c1, near.c2});
+    const std::vector<TwoNearest> nearest = two_nearest_sources(graph.view(), nodes, control);
+    for (const NodeId u : graph.packed_nodes()) {
+      distance.insert(distance.end(), {nearest[u].d1, nearest[u].d2});
+      source.insert(source.end(), {nearest[u].c1, nearest[u].c2});
     }
   }
-  const std::vector<py::ssize_t> shape{graph.view().n_nodes, 2};
+  const std::vector<py::ssize_t> shape{graph.n_nodes(), 2};
   return py::make_tuple(owned_array(std::move(distance), shape),
                         owned_array(std::move(source), shape));
 }
@@ -140,66 +188,65 @@ py::tuple bind_two_nearest_sources(const GraphArrays& graph, const Array<NodeId>
 py::array_t<NodeId> bind_kmeanspp_seeds(const GraphArrays& graph, const Array<double>& weights,
                                         int power, const Array<double>& uniforms,
                                         const py::object& progress) {
-  require_length(weights, graph.view().n_nodes, "weights");
+  const auto weight = graph.packed_values(weights, "weights");
   require(uniforms.ndim() == 2 && uniforms.shape(1) >= 1 && uniforms.shape(0) >= 1 &&
-              uniforms.shape(0) <= graph.view().n_nodes,
+              uniforms.shape(0) <= graph.n_nodes(),
           "uniforms must have shape (n_seeds, n_trials) with 1 <= n_seeds <= n_nodes");
   RunControl control = run_control(progress);
   std::vector<NodeId> seeds;
   {
     py::gil_scoped_release release;
-    seeds = kmeanspp_seeds(graph.view(), weights.data(), power, uniforms.data(),
-                           static_cast<int>(uniforms.shape(0)), static_cast<int>(uniforms.shape(1)),
-                           control);
+    seeds = kmeanspp_seeds(graph.view(), weight.data(), power, graph.packed_nodes(),
+                           uniforms.data(), static_cast<int>(uniforms.shape(0)),
+                           static_cast<int>(uniforms.shape(1)), control);
   }
-  return owned_array(std::move(seeds));
+  return owned_array(graph.original(std::move(seeds)));
 }
 
 py::array_t<NodeId> bind_cell_medoids(const GraphArrays& graph, const Array<double>& weights,
                                       int power, const Array<CentreId>& labels,
                                       const Array<NodeId>& centres, int n_threads) {
-  require_length(weights, graph.view().n_nodes, "weights");
-  require_length(labels, graph.view().n_nodes, "labels");
-  const auto nodes = checked_nodes(centres, graph.view().n_nodes, "centres");
+  const auto weight = graph.packed_values(weights, "weights");
+  const auto label = graph.packed_values(labels, "labels");
+  const auto nodes = graph.packed(centres, "centres");
   checked_nodes(labels, static_cast<NodeId>(nodes.size()), "labels");
   for (std::size_t c = 0; c < nodes.size(); ++c) {
-    require(labels.at(nodes[c]) == static_cast<CentreId>(c),
-            "centres must be members of their cells");
+    require(label[nodes[c]] == static_cast<CentreId>(c), "centres must be members of their cells");
   }
   RunControl control = run_control(py::none());
   std::vector<NodeId> medoids;
   {
     py::gil_scoped_release release;
-    medoids = cell_medoids(graph.view(), weights.data(), power, labels.data(), nodes, n_threads,
-                           control);
+    medoids = cell_medoids(graph.view(), weight.data(), power, label.data(), nodes,
+                           graph.packed_nodes(), n_threads, control);
   }
-  return owned_array(std::move(medoids));
+  return owned_array(graph.original(std::move(medoids)));
 }
 
 py::tuple bind_swap_centres(const GraphArrays& graph, const Array<double>& weights, int power,
                             const Array<NodeId>& centres, const Array<NodeId>& candidates,
                             std::int64_t max_evaluations, int n_threads,
                             const py::object& progress) {
-  require_length(weights, graph.view().n_nodes, "weights");
-  const auto nodes = checked_nodes(centres, graph.view().n_nodes, "centres");
+  const auto weight = graph.packed_values(weights, "weights");
+  const auto nodes = graph.packed(centres, "centres");
   require(nodes.size() >= 2, "centres must be at least 2");
-  const auto tried = checked_nodes(candidates, graph.view().n_nodes, "candidates");
+  const auto tried = graph.packed(candidates, "candidates");
   RunControl control = run_control(progress);
   SwapResult result;
   {
     py::gil_scoped_release release;
-    result = swap_centres(graph.view(), weights.data(), power, nodes, tried, max_evaluations,
+    result = swap_centres(graph.view(), weight.data(), power, nodes, tried, max_evaluations,
                           n_threads, control);
   }
-  return py::make_tuple(owned_array(std::move(result.centres)), result.energy, result.n_swaps,
-                        result.n_evaluations, result.is_local_optimum);
+  return py::make_tuple(owned_array(graph.original(std::move(result.centres))), result.energy,
+                        result.n_swaps, result.n_evaluations, result.is_local_optimum);
 }
 
 py::array_t<NodeId> bind_connected_components(const GraphArrays& graph) {
   std::vector<NodeId> labels;
   {
     py::gil_scoped_release release;
-    labels = connected_components(graph.view());
+    labels = connected_components(graph.view(), graph.packed_nodes());
   }
   return owned_array(std::move(labels));
 }

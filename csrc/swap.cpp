@@ -153,18 +153,18 @@ class SwapSearch {
     if (scratch.limit[candidate] <= 0.0) return;
     scratch.limit[candidate] = 0.0;
     scratch.queue.push(0.0, candidate);
-    scratch.queue.serve_all([&](double distance, NodeId u) {
-      if (distance != scratch.limit[u]) return;
-      scratch.served.push_back(u);
-      GEOQUANT_PREFETCH(&nearest_[u]);
-      GEOQUANT_PREFETCH(&weights_[u]);
-      graph_.for_each_neighbour(u, [&scratch, distance](NodeId v, float length) {
-        const double through = distance + static_cast<double>(length);
-        if (through >= scratch.limit[v]) return;
-        scratch.limit[v] = through;
-        scratch.queue.push(through, v);
-      });
-    });
+    double* const limit = scratch.limit.data();
+    scratch.queue.relax_all([limit](NodeId u) { return limit[u]; },
+                            [&](double, NodeId u) {
+                              scratch.served.push_back(u);
+                              GEOQUANT_PREFETCH(&nearest_[u]);
+                              GEOQUANT_PREFETCH(&weights_[u]);
+                            },
+                            [limit](NodeId, NodeId v, double through) {
+                              if (through >= limit[v]) return false;
+                              limit[v] = through;
+                              return true;
+                            });
   }
 
   // The swap that `added` and `saved` make best; `saved` is zero again afterwards.
