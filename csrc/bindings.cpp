@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "components.h"
+#include "contraction.h"
 #include "csr_graph.h"
 #include "edge_list.h"
 #include "exact_neighbors.h"
@@ -62,6 +63,20 @@ std::vector<NodeId> checked_nodes(const Array<NodeId>& nodes, NodeId n_nodes, co
   return checked;
 }
 
+void interrupt_if_signalled() {
+  py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+// `progress` is None or a callable (done, total); it may raise to stop the run.
+RunControl run_control(const py::object& progress) {
+  if (progress.is_none()) return {interrupt_if_signalled, {}};
+  return {interrupt_if_signalled, [progress](std::int64_t done, std::int64_t total) {
+            py::gil_scoped_acquire gil;
+            progress(done, total);
+          }};
+}
+
 // A graph as the kernels walk it. They know nodes by their packed numbers; every binding below
 // translates on the way in and out.
 class GraphArrays {
@@ -71,10 +86,13 @@ class GraphArrays {
     require(indptr.ndim() == 1 && indptr.size() >= 1, "indptr must have shape (n_nodes + 1,)");
     require_length(indices, indptr.at(indptr.size() - 1), "indices");
     require_length(lengths, indices.size(), "lengths");
+    RunControl control = run_control(py::none());
     py::gil_scoped_release release;
     graph_ = pack_graph(static_cast<NodeId>(indptr.size() - 1), indptr.data(), indices.data(),
-                        lengths.data());
+                        lengths.data(), control);
   }
+
+  explicit GraphArrays(PackedGraph graph) : graph_(std::move(graph)) {}
 
   CsrGraph view() const { return graph_.view(); }
   NodeId n_nodes() const { return graph_.n_nodes(); }
@@ -127,20 +145,6 @@ class GraphArrays {
   std::mutex mutex_;
   std::vector<std::unique_ptr<NearestSourceSearch>> idle_;
 };
-
-void interrupt_if_signalled() {
-  py::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-}
-
-// `progress` is None or a callable (done, total); it may raise to stop the run.
-RunControl run_control(const py::object& progress) {
-  if (progress.is_none()) return {interrupt_if_signalled, {}};
-  return {interrupt_if_signalled, [progress](std::int64_t done, std::int64_t total) {
-            py::gil_scoped_acquire gil;
-            progress(done, total);
-          }};
-}
 
 py::tuple bind_nearest_source(GraphArrays& graph, const Array<NodeId>& sources) {
   const auto nodes = graph.packed(sources, "sources");
@@ -242,6 +246,26 @@ py::tuple bind_swap_centres(const GraphArrays& graph, const Array<double>& weigh
                         result.n_swaps, result.n_evaluations, result.is_local_optimum);
 }
 
+py::tuple bind_contracted_graph(GraphArrays& graph, const Array<NodeId>& sources) {
+  const auto nodes = graph.packed(sources, "sources");
+  RunControl control = run_control(py::none());
+  std::vector<CentreId> cell(graph.packed_nodes().size());
+  std::unique_ptr<GraphArrays> contracted;
+  {
+    py::gil_scoped_release release;
+    graph.with_nearest_source_search([&](NearestSourceSearch& search) {
+      const std::vector<NearestSource>& nearest = search.from(nodes, control);
+      for (std::size_t u = 0; u < cell.size(); ++u) {
+        cell[u] = nearest[graph.packed(static_cast<NodeId>(u))].source;
+        require(cell[u] != kNoCentre, "sources must reach every node");
+      }
+      contracted = std::make_unique<GraphArrays>(
+          contracted_graph(graph.view(), nearest, static_cast<NodeId>(nodes.size()), control));
+    });
+  }
+  return py::make_tuple(py::cast(std::move(contracted)), owned_array(std::move(cell)));
+}
+
 py::array_t<NodeId> bind_connected_components(const GraphArrays& graph) {
   std::vector<NodeId> labels;
   {
@@ -323,6 +347,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("swap_centres", &bind_swap_centres, "graph"_a, py::arg("weights").noconvert(), "power"_a,
         py::arg("centres").noconvert(), py::arg("candidates").noconvert(), "max_evaluations"_a,
         "n_threads"_a = 1, "progress"_a = py::none());
+  m.def("contracted_graph", &bind_contracted_graph, "graph"_a, py::arg("sources").noconvert());
   m.def("connected_components", &bind_connected_components, "graph"_a);
   m.def("symmetric_csr", &bind_symmetric_csr, "n_nodes"_a, py::arg("from_node").noconvert(),
         py::arg("to_node").noconvert(), py::arg("lengths").noconvert());

@@ -6,6 +6,8 @@
 namespace geoquant {
 namespace {
 
+constexpr std::size_t kNodesPerPoll = 4096;
+
 bool is_shorter(const Edge& a, const Edge& b) {
   return a.length < b.length || (a.length == b.length && a.to < b.to);
 }
@@ -33,7 +35,7 @@ class SortedRows {
 };
 
 // Nodes in the order of a depth-first walk that takes short edges first.
-std::vector<NodeId> depth_first_order(NodeId n_nodes, SortedRows& rows) {
+std::vector<NodeId> depth_first_order(NodeId n_nodes, SortedRows& rows, RunControl& control) {
   std::vector<NodeId> order;
   order.reserve(static_cast<std::size_t>(n_nodes));
   std::vector<bool> is_visited(static_cast<std::size_t>(n_nodes), false);
@@ -46,6 +48,7 @@ std::vector<NodeId> depth_first_order(NodeId n_nodes, SortedRows& rows) {
       if (is_visited[node]) continue;
       is_visited[node] = true;
       order.push_back(node);
+      if (order.size() % kNodesPerPoll == 0) control.poll();
       const std::vector<Edge>& row = rows.row(node);
       for (auto edge = row.rbegin(); edge != row.rend(); ++edge) {
         if (!is_visited[edge->to]) to_visit.push_back(edge->to);
@@ -67,16 +70,17 @@ void measure_lengths(PackedGraph& graph) {
 }  // namespace
 
 PackedGraph pack_graph(NodeId n_nodes, const EdgeOffset* indptr, const NodeId* indices,
-                       const float* lengths) {
+                       const float* lengths, RunControl& control) {
   SortedRows rows(indptr, indices, lengths);
   PackedGraph graph;
-  graph.original = depth_first_order(n_nodes, rows);
+  graph.original = depth_first_order(n_nodes, rows, control);
   graph.packed.resize(graph.original.size());
   for (NodeId u = 0; u < n_nodes; ++u) graph.packed[graph.original[u]] = u;
   graph.indptr.reserve(graph.original.size() + 1);
   graph.edges.reserve(static_cast<std::size_t>(indptr[n_nodes]));
   graph.indptr.push_back(0);
   for (const NodeId node : graph.original) {
+    if (graph.indptr.size() % kNodesPerPoll == 0) control.poll();
     for (const Edge& edge : rows.row(node)) {
       graph.edges.push_back({graph.packed[edge.to], edge.length});
     }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "csr_graph.h"
+#include "run_control.h"
 
 namespace geoquant {
 
@@ -33,6 +34,6 @@ struct PackedGraph {
 
 // Packs compressed sparse rows; `indices` in [0, n_nodes).
 PackedGraph pack_graph(NodeId n_nodes, const EdgeOffset* indptr, const NodeId* indices,
-                       const float* lengths);
+                       const float* lengths, RunControl& control);
 
 }  // namespace geoquant

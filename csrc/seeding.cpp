@@ -91,11 +91,12 @@ class Seeder {
     return accept(drawn(uniform, mass_.total()));
   }
 
-  NodeId next(const double* uniforms, int n_trials) {
+  NodeId next(const double* uniforms, int n_trials, RunControl& control) {
     const double total = mass_.total();
     NodeId best = kNoNode;
     double best_gain = 0.0;
     for (int t = 0; t < n_trials; ++t) {
+      control.poll();
       const NodeId candidate = drawn(uniforms[t], total);
       const double gain = gain_of(candidate);
       if (best == kNoNode || gain > best_gain) {
@@ -187,8 +188,8 @@ std::vector<NodeId> kmeanspp_seeds(const CsrGraph& graph, const double* weights,
   Seeder seeder(graph, weights, power, nodes);
   std::vector<NodeId> seeds{seeder.first(uniforms[0])};
   while (static_cast<int>(seeds.size()) < n_seeds) {
-    seeds.push_back(
-        seeder.next(uniforms + seeds.size() * static_cast<std::size_t>(n_trials), n_trials));
+    seeds.push_back(seeder.next(uniforms + seeds.size() * static_cast<std::size_t>(n_trials),
+                                n_trials, control));
     control.progress(static_cast<std::int64_t>(seeds.size()), n_seeds);
   }
   return seeds;
