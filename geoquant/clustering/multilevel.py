@@ -245,7 +245,8 @@ def _nodes_near_centres(
     """The nodes nearest to each wanted centre, of those in its cell and beside it."""
     nodes = np.flatnonzero(is_wanted[paths.source])
     cell, distance = paths.source[nodes], paths.distance[nodes]
-    order = np.lexsort((distance, cell))
+    order = np.argsort(distance, kind="stable")  # two sorts: an interrupt is heard in between
+    order = order[np.argsort(cell[order], kind="stable")]
     cell = cell[order]
     rank = np.arange(cell.size) - np.searchsorted(cell, cell)
     return nodes[order[rank <= _NEAR_PER_CENTRE]].astype(np.int32)
