@@ -74,7 +74,9 @@ inline RunControl run_control(const py::object& progress) {
           }};
 }
 
-// Adds the neighbour searches to the module.
+// Each adds its functions to the module.
+void bind_graph(py::module_& m);
+void bind_clustering(py::module_& m);
 void bind_neighbors(py::module_& m);
 
 }  // namespace geoquant

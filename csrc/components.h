@@ -1,5 +1,5 @@
-// Connected components. Returns a label for every node, components numbered by their smallest node.
-// Breadth-first, O(nodes + edges).
+// Connected components. `nodes` lists all nodes; returns the label of each, components numbered in
+// the order of their first node there. Depth-first, O(nodes + edges).
 #pragma once
 
 #include <vector>
@@ -8,6 +8,6 @@
 
 namespace geoquant {
 
-std::vector<NodeId> connected_components(const CsrGraph& graph);
+std::vector<NodeId> connected_components(const CsrGraph& graph, const std::vector<NodeId>& nodes);
 
 }  // namespace geoquant

@@ -1,7 +1,7 @@
-// The graph every kernel walks: a read-only view of CSR arrays owned by the caller.
+// The graph every kernel walks: a read-only view of rows of edges (see packed_graph.h).
 //
 // Preconditions (checked once in Python, trusted here): symmetric pattern and lengths, finite
-// lengths >= 0, indices in [0, n_nodes), no self loops.
+// lengths >= 0, neighbours in [0, n_nodes), no self loops.
 #pragma once
 
 #include <cassert>
@@ -21,25 +21,30 @@ using EdgeOffset = std::int64_t;
 constexpr NodeId kNoNode = -1;
 constexpr CentreId kNoCentre = -1;
 
+// One direction of an edge. Neighbour and length lie together: a search needs both.
+struct Edge {
+  NodeId to;
+  float length;
+};
+
 struct CsrGraph {
   NodeId n_nodes;
   const EdgeOffset* indptr;  // (n_nodes + 1,)
-  const NodeId* indices;     // (n_edges,)
-  const float* lengths;      // (n_edges,)
+  const Edge* edges;         // (indptr[n_nodes],)
   double mean_length;        // of all edges; 0 where there are none
   double longest_length;
+  EdgeOffset largest_degree;
 
-  EdgeOffset n_edges() const { return indptr[n_nodes]; }
+  EdgeOffset degree(NodeId node) const { return indptr[node + 1] - indptr[node]; }
 
   // Calls visit(neighbour, length) for every edge of `node`.
   template <class Visit>
   void for_each_neighbour(NodeId node, Visit&& visit) const {
     assert(node >= 0 && node < n_nodes);
-    // Copies: a store by visit must not make the compiler load the pointers again.
-    const NodeId* const to = indices;
-    const float* const length = lengths;
-    const EdgeOffset end = indptr[node + 1];
-    for (EdgeOffset e = indptr[node]; e < end; ++e) visit(to[e], length[e]);
+    const Edge* const end = edges + indptr[node + 1];
+    for (const Edge* edge = edges + indptr[node]; edge != end; ++edge) {
+      visit(edge->to, edge->length);
+    }
   }
 };
 

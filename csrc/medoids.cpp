@@ -31,6 +31,7 @@ class CellSearch {
   double sum_from(NodeId source, std::size_t n_members, double cell_weight, double best) {
     forget_last_search();
     reach(source, 0.0);
+    queue_.push(0.0, source);
     const CentreId cell = labels_[source];
     double sum = 0.0;
     double weight_left = cell_weight;
@@ -60,20 +61,20 @@ class CellSearch {
   void reach(NodeId node, double distance) {
     if (distance_[node] == kUnreached) reached_.push_back(node);
     distance_[node] = distance;
-    queue_.push(distance, node);
   }
 
   // Serves all of the lowest bucket; `settled_` gets the members of `cell` found final in it.
   void serve_one_bucket(CentreId cell) {
     settled_.clear();
-    queue_.serve_lowest_bucket([&](double distance, NodeId u) {
-      if (distance != distance_[u]) return;
-      if (labels_[u] == cell) settled_.push_back(u);
-      graph_.for_each_neighbour(u, [this, distance](NodeId v, float length) {
-        const double through = distance + static_cast<double>(length);
-        if (through < distance_[v]) reach(v, through);
-      });
-    });
+    queue_.relax_lowest_bucket([this](NodeId u) { return distance_[u]; },
+                               [this, cell](double, NodeId u) {
+                                 if (labels_[u] == cell) settled_.push_back(u);
+                               },
+                               [this](NodeId, NodeId v, double through) {
+                                 if (through >= distance_[v]) return false;
+                                 reach(v, through);
+                                 return true;
+                               });
     std::sort(settled_.begin(), settled_.end());
     settled_.erase(std::unique(settled_.begin(), settled_.end()), settled_.end());
   }
@@ -136,9 +137,10 @@ NodeId medoid_of(const std::vector<NodeId>& nodes, NodeId centre, const double* 
 
 std::vector<NodeId> cell_medoids(const CsrGraph& graph, const double* weights, int power,
                                  const CentreId* labels, const std::vector<NodeId>& centres,
-                                 int n_threads, RunControl& control) {
+                                 const std::vector<NodeId>& nodes, int n_threads,
+                                 RunControl& control) {
   std::vector<std::vector<NodeId>> cells(centres.size());
-  for (NodeId u = 0; u < graph.n_nodes; ++u) cells[labels[u]].push_back(u);
+  for (const NodeId u : nodes) cells[labels[u]].push_back(u);
   ThreadPool pool(n_threads);
   std::vector<CellSearch> searches(static_cast<std::size_t>(pool.size()),
                                    CellSearch(graph, weights, power, labels));

@@ -7,10 +7,11 @@
 //     power 1: S(m) >= |W d(m, i) - S(i)|,   power 2: √S(m) >= |√W d(m, i) - √S(i)|,
 // W being the cell's weight; its search is broken off once what is summed, plus the weight left at
 // the distance reached, cannot win any more. Ties stay with the member tried first, so with the
-// present centre. Exact; the worst case is one search per member, each up to O(edges). Cells are
-// shared out over the threads.
+// present centre; at equal distance from it, the one that comes first in `nodes`. Exact; the worst
+// case is one search per member, each up to O(edges). Cells are shared out over the threads.
 //
-// Preconditions: connected graph; labels in [0, n_cells), centres[c] a member of cell c.
+// Preconditions: connected graph; labels in [0, n_cells), centres[c] a member of cell c; `nodes`
+// lists all nodes.
 //
 // Reference: J. Newling, F. Fleuret, "A sub-quadratic exact medoid algorithm", AISTATS 2017 (the
 // bound for power 1); the bound for power 2 is Minkowski's inequality.
@@ -25,6 +26,7 @@ namespace geoquant {
 
 std::vector<NodeId> cell_medoids(const CsrGraph& graph, const double* weights, int power,
                                  const CentreId* labels, const std::vector<NodeId>& centres,
-                                 int n_threads, RunControl& control);
+                                 const std::vector<NodeId>& nodes, int n_threads,
+                                 RunControl& control);
 
 }  // namespace geoquant

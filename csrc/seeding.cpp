@@ -10,18 +10,17 @@
 namespace geoquant {
 namespace {
 
-// Σ weight · distance^power over all nodes, kept as sums of fixed blocks: a draw walks the blocks
-// and then one block; a block that changed is summed afresh, so nothing drifts.
-class EnergyMass {
+// The mass that seeds are drawn from, a number per position, with sums of fixed blocks: a draw
+// walks the blocks and then one block; a block that changed is summed afresh, so nothing drifts.
+class Mass {
  public:
-  EnergyMass(const std::vector<double>& distance, const double* weights, int power)
-      : distance_(distance),
-        weights_(weights),
-        power_(power),
-        block_sum_((distance.size() + kBlock - 1) / kBlock, 0.0),
-        is_stale_(block_sum_.size(), true) {}
+  explicit Mass(std::size_t n)
+      : mass_(n, 0.0), block_sum_((n + kBlock - 1) / kBlock, 0.0), is_stale_(block_sum_.size()) {}
 
-  void mark_changed(NodeId node) { is_stale_[static_cast<std::size_t>(node) / kBlock] = true; }
+  void set(std::size_t i, double mass) {
+    mass_[i] = mass;
+    is_stale_[i / kBlock] = true;
+  }
 
   double total() {
     double sum = 0.0;
@@ -32,16 +31,16 @@ class EnergyMass {
     return sum;
   }
 
-  // The node at which the running sum passes `target`, in [0, total()); kNoNode if total() is 0.
-  NodeId draw(double target) const {
-    NodeId last_with_mass = kNoNode;
+  // Where the running sum passes `target`, in [0, total()); `total()` comes first and is not 0.
+  std::size_t draw(double target) const {
+    std::size_t last_with_mass = 0;
     for (std::size_t b = 0; b < block_sum_.size(); ++b) {
       if (block_sum_[b] <= 0.0) continue;
       const bool passes_here = target < block_sum_[b];
       for (std::size_t i = b * kBlock; passes_here && i < block_end(b); ++i) {
-        if (mass(i) <= 0.0) continue;
-        last_with_mass = static_cast<NodeId>(i);
-        target -= mass(i);
+        if (mass_[i] <= 0.0) continue;
+        last_with_mass = i;
+        target -= mass_[i];
         if (target < 0.0) return last_with_mass;
       }
       if (passes_here) return last_with_mass;  // rounding ran past the block's end
@@ -54,54 +53,53 @@ class EnergyMass {
  private:
   static constexpr std::size_t kBlock = 256;
 
-  double mass(std::size_t i) const { return weights_[i] * powered(distance_[i], power_); }
-  std::size_t block_end(std::size_t b) const {
-    return std::min(distance_.size(), (b + 1) * kBlock);
-  }
-  NodeId last_in(std::size_t b) const {
+  std::size_t block_end(std::size_t b) const { return std::min(mass_.size(), (b + 1) * kBlock); }
+  std::size_t last_in(std::size_t b) const {
     std::size_t i = block_end(b) - 1;
-    while (mass(i) <= 0.0) --i;
-    return static_cast<NodeId>(i);
+    while (mass_[i] <= 0.0) --i;
+    return i;
   }
   void refresh(std::size_t b) {
     double sum = 0.0;
-    for (std::size_t i = b * kBlock; i < block_end(b); ++i) sum += mass(i);
+    for (std::size_t i = b * kBlock; i < block_end(b); ++i) sum += mass_[i];
     block_sum_[b] = sum;
     is_stale_[b] = false;
   }
 
-  const std::vector<double>& distance_;
-  const double* weights_;
-  const int power_;
+  std::vector<double> mass_;
   std::vector<double> block_sum_;
   std::vector<bool> is_stale_;
 };
 
 class Seeder {
  public:
-  Seeder(const CsrGraph& graph, const double* weights, int power)
+  Seeder(const CsrGraph& graph, const double* weights, int power, const std::vector<NodeId>& nodes)
       : graph_(graph),
         weights_(weights),
         power_(power),
-        distance_(static_cast<std::size_t>(graph.n_nodes), kUnreached),
-        is_seed_(distance_.size(), false),
-        mass_(distance_, weights, power),
-        queue_(graph) {}
-
-  NodeId first(double uniform) {
-    std::fill(distance_.begin(), distance_.end(), 1.0);  // mass = weight
-    const NodeId seed = drawn(uniform);
-    std::fill(distance_.begin(), distance_.end(), kUnreached);
-    return accept(seed);
+        nodes_(nodes),
+        position_(nodes.size()),
+        distance_(nodes.size(), kUnreached),
+        is_seed_(nodes.size(), false),
+        mass_(nodes.size()),
+        queue_(graph) {
+    for (std::size_t i = 0; i < nodes.size(); ++i) position_[nodes[i]] = static_cast<NodeId>(i);
   }
 
-  NodeId next(const double* uniforms, int n_trials) {
-    NodeId best = drawn(uniforms[0]);
-    double best_gain = -1.0;
+  NodeId first(double uniform) {
+    for (std::size_t i = 0; i < nodes_.size(); ++i) mass_.set(i, weights_[nodes_[i]]);
+    return accept(drawn(uniform, mass_.total()));
+  }
+
+  NodeId next(const double* uniforms, int n_trials, RunControl& control) {
+    const double total = mass_.total();
+    NodeId best = kNoNode;
+    double best_gain = 0.0;
     for (int t = 0; t < n_trials; ++t) {
-      const NodeId candidate = drawn(uniforms[t]);
+      control.poll();
+      const NodeId candidate = drawn(uniforms[t], total);
       const double gain = gain_of(candidate);
-      if (gain > best_gain) {
+      if (best == kNoNode || gain > best_gain) {
         best = candidate;
         best_gain = gain;
       }
@@ -115,20 +113,23 @@ class Seeder {
     double before;
   };
 
-  NodeId drawn(double uniform) {
-    const double total = mass_.total();
-    const NodeId node = total > 0.0 ? mass_.draw(uniform * total) : kNoNode;
-    return node != kNoNode && !is_seed_[node] ? node : first_unused();
+  NodeId drawn(double uniform, double total) {
+    if (total <= 0.0) return first_unused();
+    const NodeId node = nodes_[mass_.draw(uniform * total)];
+    return is_seed_[node] ? first_unused() : node;
   }
 
   NodeId first_unused() {
-    while (is_seed_[n_used_from_front_]) ++n_used_from_front_;
-    return static_cast<NodeId>(n_used_from_front_);
+    while (is_seed_[nodes_[n_used_from_front_]]) ++n_used_from_front_;
+    return nodes_[n_used_from_front_];
   }
 
   NodeId accept(NodeId seed) {
     lower_distances(seed);
-    for (const Change& change : changes_) mass_.mark_changed(change.node);
+    for (const Change& change : changes_) {
+      const NodeId u = change.node;
+      mass_.set(position_[u], weights_[u] * powered(distance_[u], power_));
+    }
     is_seed_[seed] = true;
     return seed;
   }
@@ -149,28 +150,31 @@ class Seeder {
   // Lowers every distance to the one from `source` where that is smaller, logging the old values.
   void lower_distances(NodeId source) {
     changes_.clear();
-    if (distance_[source] > 0.0) lower(source, 0.0);
-    queue_.serve_all([this](double distance, NodeId u) {
-      if (distance != distance_[u]) return;
-      graph_.for_each_neighbour(u, [this, distance](NodeId v, float length) {
-        const double through = distance + static_cast<double>(length);
-        if (through < distance_[v]) lower(v, through);
-      });
-    });
+    if (distance_[source] > 0.0) {
+      lower(source, 0.0);
+      queue_.push(0.0, source);
+    }
+    queue_.relax_all([this](NodeId u) { return distance_[u]; }, [](double, NodeId) {},
+                     [this](NodeId, NodeId v, double through) {
+                       if (through >= distance_[v]) return false;
+                       lower(v, through);
+                       return true;
+                     });
   }
 
   void lower(NodeId node, double to) {
     changes_.push_back({node, distance_[node]});
     distance_[node] = to;
-    queue_.push(to, node);
   }
 
   const CsrGraph& graph_;
   const double* weights_;
   const int power_;
+  const std::vector<NodeId>& nodes_;
+  std::vector<NodeId> position_;  // of each node in `nodes_`
   std::vector<double> distance_;
   std::vector<bool> is_seed_;
-  EnergyMass mass_;
+  Mass mass_;
   BucketQueue<NodeId> queue_;
   std::vector<Change> changes_;
   std::size_t n_used_from_front_ = 0;
@@ -179,12 +183,13 @@ class Seeder {
 }  // namespace
 
 std::vector<NodeId> kmeanspp_seeds(const CsrGraph& graph, const double* weights, int power,
-                                   const double* uniforms, int n_seeds, int n_trials,
-                                   RunControl& control) {
-  Seeder seeder(graph, weights, power);
+                                   const std::vector<NodeId>& nodes, const double* uniforms,
+                                   int n_seeds, int n_trials, RunControl& control) {
+  Seeder seeder(graph, weights, power, nodes);
   std::vector<NodeId> seeds{seeder.first(uniforms[0])};
   while (static_cast<int>(seeds.size()) < n_seeds) {
-    seeds.push_back(seeder.next(uniforms + seeds.size() * n_trials, n_trials));
+    seeds.push_back(seeder.next(uniforms + seeds.size() * static_cast<std::size_t>(n_trials),
+                                n_trials, control));
     control.progress(static_cast<std::int64_t>(seeds.size()), n_seeds);
   }
   return seeds;

@@ -21,10 +21,11 @@
 
 namespace geoquant {
 
-// `uniforms` holds n_seeds rows of n_trials numbers in [0, 1); the first row uses its first only.
-// Where no mass is left to draw from, the unused node of smallest id is taken.
+// `nodes` lists all nodes, in the order in which their mass is summed for a draw. `uniforms` holds
+// n_seeds rows of n_trials numbers in [0, 1); the first row uses its first only. Where no mass is
+// left to draw from, the first unused node is taken.
 std::vector<NodeId> kmeanspp_seeds(const CsrGraph& graph, const double* weights, int power,
-                                   const double* uniforms, int n_seeds, int n_trials,
-                                   RunControl& control);
+                                   const std::vector<NodeId>& nodes, const double* uniforms,
+                                   int n_seeds, int n_trials, RunControl& control);
 
 }  // namespace geoquant

@@ -1,5 +1,6 @@
 #include "shortest_paths.h"
 
+#include <algorithm>
 #include <cstddef>
 
 namespace geoquant {
@@ -13,39 +14,36 @@ bool takes_label(CentreId offered, CentreId kept, bool is_from_predecessor) {
 
 }  // namespace
 
-NearestSource nearest_source(const CsrGraph& graph, const std::vector<NodeId>& sources,
-                             RunControl& control) {
-  const std::size_t n = static_cast<std::size_t>(graph.n_nodes);
-  NearestSource result{std::vector<double>(n, kUnreached), std::vector<CentreId>(n, kNoCentre),
-                       std::vector<NodeId>(n, kNoNode)};
-  BucketQueue<NodeId> queue(graph);
+NearestSourceSearch::NearestSourceSearch(const CsrGraph& graph)
+    : graph_(graph), nearest_(static_cast<std::size_t>(graph.n_nodes)), queue_(graph) {}
+
+const std::vector<NearestSource>& NearestSourceSearch::from(const std::vector<NodeId>& sources,
+                                                            RunControl& control) {
+  std::fill(nearest_.begin(), nearest_.end(), NearestSource{});
   for (std::size_t k = 0; k < sources.size(); ++k) {
-    const NodeId s = sources[k];
-    if (result.source[s] != kNoCentre) continue;
-    result.distance[s] = 0.0;
-    result.source[s] = static_cast<CentreId>(k);
-    queue.push(0.0, s);
+    NearestSource& there = nearest_[sources[k]];
+    if (there.source != kNoCentre) continue;
+    there = {0.0, static_cast<CentreId>(k), kNoNode};
+    queue_.push(0.0, sources[k]);
   }
-  // Raw pointers: through the vectors, every store to one would reload the others.
-  double* const distance = result.distance.data();
-  CentreId* const source = result.source.data();
-  NodeId* const predecessor = result.predecessor.data();
+  NearestSource* const nearest = nearest_.data();
   std::int64_t n_served = 0;
-  queue.serve_all([&](double d, NodeId u) {
-    if (d != distance[u]) return;
-    if ((++n_served & 0xfff) == 0) control.poll();
-    const CentreId label = source[u];
-    graph.for_each_neighbour(u, [&](NodeId v, float length) {
-      const double through = d + static_cast<double>(length);
-      if (through > distance[v]) return;
-      if (through == distance[v] && !takes_label(label, source[v], predecessor[v] == u)) return;
-      distance[v] = through;
-      source[v] = label;
-      predecessor[v] = u;
-      queue.push(through, v);
-    });
-  });
-  return result;
+  queue_.relax_all([nearest](NodeId u) { return nearest[u].distance; },
+                   [&](double, NodeId) {
+                     if ((++n_served & 0xfff) == 0) control.poll();
+                   },
+                   [nearest](NodeId u, NodeId v, double through) {
+                     NearestSource& there = nearest[v];
+                     const CentreId label = nearest[u].source;
+                     if (through > there.distance) return false;
+                     if (through == there.distance &&
+                         !takes_label(label, there.source, there.predecessor == u)) {
+                       return false;
+                     }
+                     there = {through, label, u};
+                     return true;
+                   });
+  return nearest_;
 }
 
 std::vector<TwoNearest> two_nearest_sources(const CsrGraph& graph,

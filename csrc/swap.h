@@ -9,14 +9,19 @@
 // near as j is through u. At each node reached,
 //     d <  d1: adding j gains d^p - d1^p, and removing c1 costs d2^p - d1^p less than it did;
 //     d >= d1: removing c1 costs d2^p - d^p less than it did.
-// The best swap removes the centre of least remaining cost. After a swap only the nodes that had
-// the removed centre among their two, or that j reaches, change; they are repaired in place.
+// The best swap removes the centre of least remaining cost: one of those whose nodes the search
+// reached, or the cheapest other. After a swap only the nodes that had the removed centre among
+// their two, or that j reaches, change; they are found by a search and repaired in place.
+//
+// An evaluation depends on the nodes it reached, on the removal costs of their centres, and on the
+// least removal cost of the others. The centres are shared out over 64 regions; a candidate that
+// did not improve is passed over while no region it depended on has changed.
 //
 // A search reaches about 2 n / K nodes, so a pass over all candidates costs about 2 n² / K node
-// visits; memory is O(n) per thread.
+// visits; a swap O(n / K + log K). Memory is 8 bytes per node and thread, and 60 per node.
 //
 // Candidates are evaluated in batches of fixed size, in parallel; the improving ones of a batch are
-// then applied from best to worst, each evaluated again if a swap has happened since. The result
+// then applied from best to worst, each evaluated again if a swap may have changed it. The result
 // therefore depends on `candidates` but not on the number of threads.
 //
 // Preconditions: connected graph; centres distinct, 2 <= K <= n_nodes; weights >= 0; power 1 or 2.

@@ -38,6 +38,7 @@ ORDER = [
     "geoquant.clustering.seeding",
     "geoquant.clustering.alternate",
     "geoquant.clustering.swap",
+    "geoquant.clustering.multilevel",
     "geoquant.clustering.kmedoids",
     "geoquant.clustering",
     "geoquant.assignment",

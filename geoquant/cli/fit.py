@@ -76,7 +76,7 @@ def _default_algorithm() -> str:
     type=AlgorithmName(),
     default=_default_algorithm,
     show_default="that of geodesic_kmedoids",
-    help="swap: full quality; alternate: quicker for few codes, worse.",
+    help="swap: to a local optimum; auto: near one where that would take long; alternate: worse.",
 )
 @click.option(
     "--on-disconnected",

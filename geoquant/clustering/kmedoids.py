@@ -10,9 +10,20 @@ import numpy.typing as npt
 
 from geoquant.arguments import check_count
 from geoquant.clustering.alternate import Step, alternate, energy_of, owning_themselves
+from geoquant.clustering.multilevel import (
+    coarse_centres,
+    n_coarse_nodes,
+    near_swaps,
+    sampled_swaps,
+)
 from geoquant.clustering.result import Clustering
 from geoquant.clustering.seeding import as_generator, seed_centres
-from geoquant.clustering.swap import automatic_perturbations, perturb, swap
+from geoquant.clustering.swap import (
+    affordable_evaluations,
+    automatic_perturbations,
+    perturb,
+    swap,
+)
 from geoquant.errors import InputError
 from geoquant.graph.components import require_connected
 from geoquant.graph.shortest_paths import nearest_source
@@ -22,7 +33,7 @@ from geoquant.progress import Progress, n_threads
 if TYPE_CHECKING:
     from geoquant.graph.csr import Graph
 
-ALGORITHMS = ("swap", "alternate")
+ALGORITHMS = ("auto", "swap", "alternate")
 
 
 def geodesic_kmedoids(
@@ -33,7 +44,7 @@ def geodesic_kmedoids(
     sample_weight: npt.ArrayLike | None = None,
     init: str | npt.ArrayLike = "k-means++",
     n_init: int = 1,
-    algorithm: str = "swap",
+    algorithm: str = "auto",
     max_iter: int = 100,
     n_perturbations: int | str = "auto",
     n_jobs: int | None = None,
@@ -60,15 +71,18 @@ def geodesic_kmedoids(
         Where to start; nodes, if an array.
     n_init : int, default=1
         How many times to start anew; the best result is kept.
-    algorithm : {'swap', 'alternate'}, default='swap'
+    algorithm : {'auto', 'swap', 'alternate'}, default='auto'
         'swap': to an optimum that no single swap improves, the quality of FasterPAM on the full
-        distance matrix. 'alternate': assignment and update in turn; quicker for few centres, and
-        6 to 8 % (power 1) or 16 to 21 % (power 2) worse on 10 000 latents of MNIST.
+        distance matrix; up to ``2 * n_nodes**2 / n_clusters`` steps a pass, in several passes.
+        'auto': the same as far as a time allows that grows no faster than the graph; then the
+        nodes near the centres and random ones, and `is_converged` is False. 'alternate':
+        assignment and update in turn, 6 to 8 % (power 1) or 16 to 21 % (power 2) worse on 10 000
+        latents of MNIST.
     max_iter : int, default=100
         Most rounds: passes over all candidates, or assignments and updates.
     n_perturbations : int or 'auto', default='auto'
-        'swap' only: how often to shake a local optimum for a better one near it. 'auto' spends
-        about as much as the swaps: up to 64 for small graphs, none for very large ones.
+        Not for 'alternate': how often to shake the optimum for a better one near it. 'auto' spends
+        about as much as the swaps: up to 64 for small graphs, none for large ones.
     n_jobs : int, optional
         Threads, all by default; the result does not depend on it.
     random_state : int, Generator, RandomState or None
@@ -93,8 +107,8 @@ def geodesic_kmedoids(
 
     Notes
     -----
-    From seeds the swaps start at once: a round of alternation costs more than a pass of swaps on
-    60 000 latents and did not lead to a better optimum.
+    Swaps start from k-means++ seeds; on graphs of more than 36 864 nodes, from a local optimum of a
+    small graph, see `coarse_centres`, unless `init` says otherwise.
 
     Examples
     --------
@@ -118,18 +132,18 @@ def geodesic_kmedoids(
     }
 
     def run_once() -> Step:
-        seeds = seed_centres(
-            graph,
-            n_clusters,
-            power=power,
-            init=init,
-            weights=weights,
-            generator=generator,
-            progress=progress,
-        )
         if algorithm == "alternate" or n_clusters == 1:
+            seeds = _start(graph, n_clusters, init, 0, generator, options)
             return alternate(graph, seeds, max_rounds=max_iter, **options)
-        return _swap_and_perturb(graph, seeds, generator, max_iter, int(n_perturbations), options)
+        n_coarse = n_coarse_nodes(graph.n_nodes, n_clusters)
+        seeds = _start(graph, n_clusters, init, n_coarse, generator, options)
+        max_evaluations = max_iter * graph.n_nodes
+        if algorithm == "auto":
+            most = affordable_evaluations(graph.n_nodes, n_clusters)
+            max_evaluations = min(max_evaluations, most)
+        return _swap_and_perturb(
+            graph, seeds, generator, max_iter, max_evaluations, int(n_perturbations), options
+        )
 
     best = min((run_once() for _ in range(n_init)), key=lambda step: step.energy_history[-1])
     return _clustering(graph, best, power, weights)
@@ -229,27 +243,67 @@ def cell_means(
     return (np.stack(sums, axis=1) / total[:, None]).astype(np.float32)
 
 
+def _start(
+    graph: Graph,
+    n_clusters: int,
+    init: str | npt.ArrayLike,
+    n_coarse: int,
+    generator: np.random.Generator,
+    options: dict[str, Any],
+) -> npt.NDArray[np.int32]:
+    """Centres to start from: seeds, or what they lead to on a graph of `n_coarse` cells."""
+    if isinstance(init, str) and init == "k-means++" and n_coarse > 0:
+        return coarse_centres(graph, n_clusters, n_coarse=n_coarse, generator=generator, **options)
+    return seed_centres(
+        graph,
+        n_clusters,
+        power=options["power"],
+        init=init,
+        weights=options["weights"],
+        generator=generator,
+        progress=options["progress"],
+    )
+
+
 def _swap_and_perturb(
     graph: Graph,
     seeds: npt.NDArray[np.int32],
     generator: np.random.Generator,
     max_iter: int,
+    max_evaluations: int,
     n_perturbations: int,
     options: dict[str, Any],
 ) -> Step:
     """Swap to a local optimum; perturb it; if that helped, swap to a local optimum again."""
-    first = swap(graph, seeds, generator=generator, max_rounds=max_iter, **options)
+    options = options | {"generator": generator}
+    limits: dict[str, Any] = {"max_rounds": max_iter, "max_evaluations": max_evaluations}
+    if max_evaluations < graph.n_nodes:
+        first = sampled_swaps(graph, seeds, max_evaluations=max_evaluations, **options)
+    else:
+        first = _swap_from_near(graph, seeds, limits, options)
     left = max_iter - first.n_rounds
     if n_perturbations == 0 or left < 1 or graph.n_nodes == len(seeds):
         return first
-    shaken = perturb(
-        graph, first.centres, generator=generator, n_perturbations=n_perturbations, **options
-    )
+    shaken = perturb(graph, first.centres, n_perturbations=n_perturbations, **options)
     if len(shaken.energy_history) == 1:
         return first
-    last = swap(graph, shaken.centres, generator=generator, max_rounds=left, **options)
+    last = swap(graph, shaken.centres, **limits | {"max_rounds": left}, **options)
     history = first.energy_history + shaken.energy_history[1:] + last.energy_history[1:]
     return Step(last.centres, history, first.n_rounds + last.n_rounds, last.is_converged)
+
+
+def _swap_from_near(
+    graph: Graph,
+    seeds: npt.NDArray[np.int32],
+    limits: dict[str, Any],
+    options: dict[str, Any],
+) -> Step:
+    """Swap all nodes; where that is a long way, those near the centres first."""
+    if not n_coarse_nodes(graph.n_nodes, len(seeds)):
+        return swap(graph, seeds, **limits, **options)
+    near = near_swaps(graph, seeds, **{k: v for k, v in options.items() if k != "progress"})
+    step = swap(graph, near.centres, **limits, **options)
+    return step._replace(energy_history=near.energy_history + step.energy_history[1:])
 
 
 def _clustering(
@@ -288,4 +342,4 @@ def _check_arguments(
     if n_perturbations != "auto":
         check_count(n_perturbations, "n_perturbations", 0)
     if algorithm not in ALGORITHMS:
-        raise InputError(f"algorithm must be 'swap' or 'alternate', found {algorithm!r}")
+        raise InputError(f"algorithm must be 'auto', 'swap' or 'alternate', found {algorithm!r}")

@@ -103,8 +103,7 @@ def seed_centres(
     [0, 1, 2]
     """
     if isinstance(init, str) and init == "k-means++":
-        n_trials = 2 + int(np.log(n_clusters))
-        uniforms = generator.random((n_clusters, n_trials))
+        uniforms = kmeanspp_uniforms(n_clusters, generator)
         return _core.kmeanspp_seeds(
             graph.arrays, weights, power, uniforms, of_stage(progress, "seeds")
         )
@@ -119,3 +118,16 @@ def seed_centres(
             f"among {nodes.size}"
         )
     return nodes
+
+
+def kmeanspp_uniforms(n_clusters: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Draw what greedy k-means++ consumes: a row for each seed, a number for each trial.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.clustering.seeding import kmeanspp_uniforms
+    >>> kmeanspp_uniforms(64, np.random.default_rng(0)).shape
+    (64, 6)
+    """
+    return generator.random((n_clusters, 2 + int(np.log(n_clusters))))

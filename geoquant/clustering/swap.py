@@ -19,8 +19,13 @@ from geoquant.progress import Progress, of_stage
 if TYPE_CHECKING:
     from geoquant.graph.csr import Graph
 
-#: What `automatic_perturbations` may spend, in node visits of the searches that it leads to.
-_VISITS_TO_SPEND = 9e7
+#: What `affordable_evaluations` may spend, in node visits of the searches: so many, and so many
+#: for each node. Two passes over 60 000 nodes with 64 centres; a second on two cores.
+_VISITS_TO_SPEND = 2e8
+_VISITS_PER_NODE_TO_SPEND = 500
+#: The same for `automatic_perturbations`, and how many are too few to bother.
+_VISITS_TO_PERTURB = 9e7
+_LEAST_PERTURBATIONS = 4
 _MOST_PERTURBATIONS = 64
 _CENTRES_PER_PERTURBATION = 3
 _MOST_ROUNDS_PER_PERTURBATION = 100
@@ -34,6 +39,7 @@ def swap(
     weights: npt.NDArray[np.float64],
     generator: np.random.Generator,
     max_rounds: int,
+    max_evaluations: int | None = None,
     n_threads: int = 1,
     progress: Progress | None = None,
 ) -> Step:
@@ -56,6 +62,8 @@ def swap(
         For the order in which candidates are tried.
     max_rounds : int
         Most passes over all nodes.
+    max_evaluations : int, optional
+        Most nodes tried, one tried twice counting twice.
     n_threads : int, default=1
         Threads; the result does not depend on it.
     progress : callable, optional
@@ -82,6 +90,7 @@ def swap(
     2.0
     """
     before = energy_of(nearest_source(graph, centres).distance, power, weights)
+    most = min(max_rounds * graph.n_nodes, np.iinfo(np.int64).max)
     candidates = generator.permutation(graph.n_nodes).astype(np.int32)
     swapped, energy, _, n_evaluations, is_optimum = _core.swap_centres(
         graph.arrays,
@@ -89,7 +98,7 @@ def swap(
         power,
         centres,
         candidates,
-        min(max_rounds * graph.n_nodes, np.iinfo(np.int64).max),
+        most if max_evaluations is None else min(most, max_evaluations),
         n_threads,
         of_stage(progress, "swaps"),
     )
@@ -97,21 +106,38 @@ def swap(
     return Step(swapped, [before, min(before, energy)], n_rounds, is_optimum)
 
 
+def affordable_evaluations(n_nodes: int, n_clusters: int) -> int:
+    """How many candidates may be tried in a time that grows no faster than the nodes.
+
+    A candidate costs a search of ``2 * n_nodes / n_clusters`` nodes.
+
+    Examples
+    --------
+    >>> from geoquant.clustering.swap import affordable_evaluations
+    >>> affordable_evaluations(60_000, 64), affordable_evaluations(1_000_000, 64)
+    (122666, 22400)
+    """
+    visits = _VISITS_TO_SPEND + _VISITS_PER_NODE_TO_SPEND * n_nodes
+    return int(visits * n_clusters / (2 * n_nodes))
+
+
 def automatic_perturbations(n_nodes: int, n_clusters: int) -> int:
     """How many perturbations are worth their time.
 
     One changes the nearest centres of about 9 cells in K, and each of those nodes is tried about
     three times by a search of 2 n / K nodes. 64 of them took a second for 10 000 nodes and 64
-    centres; with few centres, few perturbations are all there is to try.
+    centres; with few centres, few perturbations are all there is to try. Very few help too little.
 
     Examples
     --------
     >>> from geoquant.clustering.swap import automatic_perturbations
     >>> automatic_perturbations(10_000, 64), automatic_perturbations(60_000, 64)
-    (64, 1)
+    (64, 0)
     """
     n_tried = 3 * n_nodes * min(1.0, 9 / n_clusters)
-    affordable = _VISITS_TO_SPEND / (n_tried * 2 * n_nodes / n_clusters)
+    affordable = _VISITS_TO_PERTURB / (n_tried * 2 * n_nodes / n_clusters)
+    if affordable < _LEAST_PERTURBATIONS:
+        return 0
     return int(min(_MOST_PERTURBATIONS, n_clusters, affordable))
 
 

@@ -29,7 +29,7 @@ from tests.graphs import (
     two_cliques,
 )
 
-ALGORITHMS = ["swap", "alternate"]
+ALGORITHMS = ["auto", "swap", "alternate"]
 #: For many runs on tiny graphs.
 QUICK = {"n_perturbations": 2, "n_jobs": 1}
 
@@ -286,7 +286,7 @@ def test_disconnected_graph_is_refused() -> None:
         ({"max_iter": None}, "max_iter must be an integer"),
         ({"n_perturbations": -1}, "n_perturbations must be an integer of at least 0"),
         ({"n_perturbations": "many"}, "n_perturbations must be an integer"),
-        ({"algorithm": "pam"}, "algorithm must be 'swap' or 'alternate', found 'pam'"),
+        ({"algorithm": "pam"}, "algorithm must be 'auto', 'swap' or 'alternate', found 'pam'"),
         ({"algorithm": None}, "algorithm must be"),
         ({"init": "furthest"}, "init must be"),
         ({"init": [0, 1, 2]}, "init must hold 2 distinct nodes, found 3"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from itertools import pairwise
 
@@ -121,6 +122,29 @@ def test_ties_on_a_grid_go_to_the_first_source() -> None:
     middle = [2, 4, 6]
     assert nearest_source(grid(3, 3), [0, 8]).source[middle].tolist() == [0, 0, 0]
     assert nearest_source(grid(3, 3), [8, 0]).source[middle].tolist() == [0, 0, 0]
+
+
+def test_numbering_of_the_nodes_does_not_show() -> None:
+    """Nodes renumbered at random have the distances and sources that they had."""
+    graph = random_graph(3, 500, kind="ties")
+    rng = np.random.default_rng(3)
+    number = rng.permutation(500)  # the new number of each node
+    edges = reference.edges_of(graph)
+    twin = Graph.from_edges(500, *number[list(edges)].T, list(edges.values()))
+    sources = rng.permutation(500)[:9]
+    expected, found = nearest_source(graph, sources), nearest_source(twin, number[sources])
+    assert found.distance[number].tobytes() == expected.distance.tobytes()
+    assert found.source[number].tobytes() == expected.source.tobytes()
+
+
+def test_searches_at_once_do_not_disturb_each_other() -> None:
+    """Many threads that search one graph get what each would get alone."""
+    graph = random_graph(0, 2000)
+    sources = [[node, 2 * node] for node in range(1, 200)]
+    expected = [nearest_source(graph, pair).distance.tobytes() for pair in sources]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda pair: nearest_source(graph, pair).distance, sources))
+    assert [distance.tobytes() for distance in found] == expected
 
 
 def test_a_repeated_source_counts_once() -> None:

@@ -1,0 +1,171 @@
+// The Python face of graphs and of the searches on them; see bindings.cpp.
+#include <pybind11/native_enum.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "bindings.h"
+#include "components.h"
+#include "contraction.h"
+#include "csr_check.h"
+#include "csr_graph.h"
+#include "edge_list.h"
+#include "graph_arrays.h"
+#include "shortest_paths.h"
+
+namespace geoquant {
+
+using namespace py::literals;
+
+namespace {
+
+py::tuple bind_nearest_source(GraphArrays& graph, const Array<NodeId>& sources) {
+  const auto nodes = graph.packed(sources, "sources");
+  RunControl control = run_control(py::none());
+  const py::ssize_t n = graph.n_nodes();
+  py::array_t<double> distance(n);
+  py::array_t<CentreId> source(n);
+  py::array_t<NodeId> predecessor(n);
+  double* const distance_of = distance.mutable_data();
+  CentreId* const source_of = source.mutable_data();
+  NodeId* const predecessor_of = predecessor.mutable_data();
+  {
+    py::gil_scoped_release release;
+    graph.with_nearest_source_search([&](NearestSourceSearch& search) {
+      const std::vector<NearestSource>& nearest = search.from(nodes, control);
+      for (NodeId u = 0; u < n; ++u) {
+        const NearestSource& near = nearest[graph.packed(u)];
+        distance_of[u] = near.distance;
+        source_of[u] = near.source;
+        predecessor_of[u] = graph.original(near.predecessor);
+      }
+    });
+  }
+  return py::make_tuple(distance, source, predecessor);
+}
+
+py::tuple bind_two_nearest_sources(const GraphArrays& graph, const Array<NodeId>& sources) {
+  const auto nodes = graph.packed(sources, "sources");
+  RunControl control = run_control(py::none());
+  std::vector<double> distance;
+  std::vector<CentreId> source;
+  {
+    py::gil_scoped_release release;
+    const std::vector<TwoNearest> nearest = two_nearest_sources(graph.view(), nodes, control);
+    for (const NodeId u : graph.packed_nodes()) {
+      distance.insert(distance.end(), {nearest[u].d1, nearest[u].d2});
+      source.insert(source.end(), {nearest[u].c1, nearest[u].c2});
+    }
+  }
+  const std::vector<py::ssize_t> shape{graph.n_nodes(), 2};
+  return py::make_tuple(owned_array(std::move(distance), shape),
+                        owned_array(std::move(source), shape));
+}
+
+py::tuple bind_contracted_graph(GraphArrays& graph, const Array<NodeId>& sources) {
+  const auto nodes = graph.packed(sources, "sources");
+  RunControl control = run_control(py::none());
+  std::vector<CentreId> cell(graph.packed_nodes().size());
+  std::unique_ptr<GraphArrays> contracted;
+  {
+    py::gil_scoped_release release;
+    graph.with_nearest_source_search([&](NearestSourceSearch& search) {
+      const std::vector<NearestSource>& nearest = search.from(nodes, control);
+      for (std::size_t u = 0; u < cell.size(); ++u) {
+        cell[u] = nearest[graph.packed(static_cast<NodeId>(u))].source;
+        require(cell[u] != kNoCentre, "sources must reach every node");
+      }
+      contracted = std::make_unique<GraphArrays>(
+          contracted_graph(graph.view(), nearest, static_cast<NodeId>(nodes.size()), control));
+    });
+  }
+  return py::make_tuple(py::cast(std::move(contracted)), owned_array(std::move(cell)));
+}
+
+py::array_t<NodeId> bind_connected_components(const GraphArrays& graph) {
+  std::vector<NodeId> labels;
+  {
+    py::gil_scoped_release release;
+    labels = connected_components(graph.view(), graph.packed_nodes());
+  }
+  return owned_array(std::move(labels));
+}
+
+py::tuple owned_csr(CsrArrays&& csr) {
+  return py::make_tuple(owned_array(std::move(csr.indptr)), owned_array(std::move(csr.indices)),
+                        owned_array(std::move(csr.lengths)));
+}
+
+py::tuple bind_symmetric_csr(std::int64_t n_nodes, const Array<NodeId>& from,
+                             const Array<NodeId>& to, const Array<float>& lengths) {
+  const NodeId n = checked_n_nodes(n_nodes);
+  require(from.ndim() == 1, "from_node must be one-dimensional");
+  require_length(to, from.size(), "to_node");
+  require_length(lengths, from.size(), "lengths");
+  require_in_range(from, 0, n, "from_node");
+  require_in_range(to, 0, n, "to_node");
+  CsrArrays csr;
+  {
+    py::gil_scoped_release release;
+    csr = symmetric_csr(n, from.size(), from.data(), to.data(), lengths.data());
+  }
+  return owned_csr(std::move(csr));
+}
+
+py::tuple bind_neighbor_csr(const Array<NodeId>& index, const Array<float>& distance,
+                            int n_threads) {
+  require(index.ndim() == 2, "index must have shape (n_nodes, n_neighbors)");
+  require(distance.ndim() == 2 && distance.shape(0) == index.shape(0) &&
+              distance.shape(1) == index.shape(1),
+          "distance must have the shape of index");
+  const NodeId n = checked_n_nodes(index.shape(0));
+  require_in_range(index, kNoNode, n, "index");
+  RunControl control = run_control(py::none());
+  CsrArrays csr;
+  {
+    py::gil_scoped_release release;
+    csr = neighbor_csr(n, index.shape(1), index.data(), distance.data(), n_threads, control);
+  }
+  return owned_csr(std::move(csr));
+}
+
+CsrDefect bind_csr_defect(const Array<EdgeOffset>& indptr, const Array<NodeId>& indices,
+                          const Array<float>& lengths) {
+  require(indptr.ndim() == 1 && indptr.size() >= 1, "indptr must have shape (n_nodes + 1,)");
+  const NodeId n = checked_n_nodes(indptr.size() - 1);
+  require(indices.ndim() == 1, "indices must be one-dimensional");
+  require_length(lengths, indices.size(), "lengths");
+  py::gil_scoped_release release;
+  return csr_defect(n, indices.size(), indptr.data(), indices.data(), lengths.data());
+}
+
+}  // namespace
+
+void bind_graph(py::module_& m) {
+  py::native_enum<CsrDefect>(m, "CsrDefect", "enum.Enum")
+      .value("NONE", CsrDefect::kNone)
+      .value("OFFSETS", CsrDefect::kOffsets)
+      .value("RANGE", CsrDefect::kRange)
+      .value("ORDER", CsrDefect::kOrder)
+      .value("ASYMMETRIC", CsrDefect::kAsymmetric)
+      .finalize();
+  py::class_<GraphArrays>(m, "GraphArrays")
+      .def(py::init<Array<EdgeOffset>, Array<NodeId>, Array<float>>(),
+           py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
+           py::arg("lengths").noconvert());
+  m.def("nearest_source", &bind_nearest_source, "graph"_a, py::arg("sources").noconvert());
+  m.def("two_nearest_sources", &bind_two_nearest_sources, "graph"_a,
+        py::arg("sources").noconvert());
+  m.def("contracted_graph", &bind_contracted_graph, "graph"_a, py::arg("sources").noconvert());
+  m.def("connected_components", &bind_connected_components, "graph"_a);
+  m.def("symmetric_csr", &bind_symmetric_csr, "n_nodes"_a, py::arg("from_node").noconvert(),
+        py::arg("to_node").noconvert(), py::arg("lengths").noconvert());
+  m.def("neighbor_csr", &bind_neighbor_csr, py::arg("index").noconvert(),
+        py::arg("distance").noconvert(), "n_threads"_a = 1);
+  m.def("csr_defect", &bind_csr_defect, py::arg("indptr").noconvert(),
+        py::arg("indices").noconvert(), py::arg("lengths").noconvert());
+}
+
+}  // namespace geoquant
