@@ -22,8 +22,19 @@ if TYPE_CHECKING:
 TIME_PLOT, QUALITY_PLOT = "time_against_n.png", "quality_against_time.png"
 OURS_COLOR = "#b3123c"
 # Okabe and Ito's, told apart by all eyes; geoquant is the only red.
-COLORS = ("#0072b2", "#009e73", "#e69f00", "#56b4e9", "#6a3d9a", "#8c6d31", "#555555", "#cc79a7")
-MARKERS = "os^Dv<>P"
+COLORS = (
+    "#0072b2",
+    "#009e73",
+    "#e69f00",
+    "#56b4e9",
+    "#6a3d9a",
+    "#8c6d31",
+    "#555555",
+    "#cc79a7",
+    "#1b9e9e",
+    "#a6761d",
+)
+MARKERS = "s^Dv<>PX*p"
 STYLE = {
     "font.size": 13,
     "axes.spines.top": False,
@@ -70,6 +81,15 @@ def style_of(method: str, position: int) -> dict[str, Any]:
     }
 
 
+def name_decades_only(ax: Axes) -> None:
+    """No numbers between the powers of ten, where they run into each other."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+        axis.set_major_locator(LogLocator(numticks=20))
+
+
 def draw_time(ax: Axes, rows: Sequence[Row], title: str) -> None:
     """Time against n, both logarithmic, slopes in the legend."""
     for i, (method, seconds_at) in enumerate(series(rows).items()):
@@ -80,6 +100,7 @@ def draw_time(ax: Axes, rows: Sequence[Row], title: str) -> None:
             **style_of(method, i),
         )
     ax.set(xscale="log", yscale="log", xlabel="latents", ylabel="seconds")
+    name_decades_only(ax)
     ax.set_title(title, loc="left")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=11)
 
@@ -95,11 +116,11 @@ def time_figure(rows: Sequence[Row]) -> Figure:
 
 def draw_quality(ax: Axes, rows: Sequence[Row]) -> None:
     """Excess energy against time, a point per seed and a name per method."""
-    rows = sorted(rows, key=lambda row: not row.name.startswith("geoquant"))
+    rows = sorted(rows, key=lambda row: not row.numbers["plot"]["is_ours"])
     best = min(min(row.numbers["energies"]) for row in rows)
     for i, row in enumerate(rows):
         excess = [100 * (value / best - 1) for value in row.numbers["energies"]]
-        is_ours = row.name.startswith("geoquant")
+        is_ours = row.numbers["plot"]["is_ours"]
         ax.scatter(
             row.numbers["seconds"],
             [max(0.01, e) for e in excess],
@@ -110,6 +131,7 @@ def draw_quality(ax: Axes, rows: Sequence[Row]) -> None:
             zorder=5 if is_ours else 3,
         )
     ax.set(xscale="log", yscale="log", xlabel="seconds, graph given")
+    name_decades_only(ax)
     ax.set_ylabel("% over the best energy known\n(0.01 is nothing)")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=11)
 

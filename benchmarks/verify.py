@@ -70,17 +70,30 @@ def true_reach(points: Points, row: int, k: int) -> float:
     return float(np.partition(distance, k - 1)[k - 1])
 
 
-def recall_of_ids(points: Points, ids: Ids, k: int, rows: Ids) -> float:
+def true_reaches(points: Points, rows: Ids, k: int) -> npt.NDArray[np.float64]:
+    """The same of some points; most of the work of a recall, and the same for every search."""
+    return np.array([true_reach(points, row, k) for row in rows.tolist()])
+
+
+def recall_of_ids(
+    points: Points,
+    ids: Ids,
+    k: int,
+    rows: Ids,
+    reaches: npt.NDArray[np.float64] | None = None,
+) -> float:
     """Share of the k nearest others that a self-search found, over some rows.
 
     Ids may hold the point itself, anywhere or not at all; a tie is found by either id.
     """
+    if reaches is None:
+        reaches = true_reaches(points, rows, k)
     shares = []
-    for row in rows.tolist():
+    for row, reach in zip(rows.tolist(), reaches.tolist(), strict=True):
         others = np.unique(ids[row])
         others = others[(others != row) & (others >= 0)]
         near = distances_to_all(points[others], points[row])
-        is_found = near <= true_reach(points, row, k) * (1 + TIE_TOLERANCE)
+        is_found = near <= reach * (1 + TIE_TOLERANCE)
         shares.append(min(k, int(is_found.sum())) / k)
     return float(np.mean(shares))
 

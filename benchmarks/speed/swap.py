@@ -98,7 +98,7 @@ class Outcome:
         note = f"energy {listed}; {min(excess):.2f} to {max(excess):.2f} % over the best known"
         numbers: dict[str, Any] = {"seconds": self.seconds, "energies": self.energies}
         if plot is not None:
-            numbers["plot"] = dict(plot) | {"method": self.method, "best": best}
+            numbers["plot"] = dict(plot) | {"method": self.method, "is_ours": self.is_ours}
         median = statistics.median(self.seconds)
         return Row(title, self.method, median, "s", note=note, numbers=numbers)
 
@@ -185,7 +185,7 @@ def local_optimum_rows(plan: Plan) -> Iterator[list[Row]]:
     swap_s = statistics.median(swap.seconds)
     yield [
         Row(title, "swap to the local optimum, median time", swap_s, "s", target=6.0,
-            figure="swap-time", note=f"energies {swap.energies}"),
+            figure="swap-time", note=f"energy {' · '.join(f'{e:,.0f}' for e in swap.energies)}"),
         Row(title, "default, energy over the best local optimum, worst seed",
             max(default.energies) / best, "ratio", target=1.01, figure="default-energy",
             note=f"best known here {best:,.0f}"),

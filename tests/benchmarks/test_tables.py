@@ -116,7 +116,7 @@ def plot_rows() -> list[Row]:
             rows.append(Row("t", f"{method} {n}", 1.0, "s", numbers=numbers | {
                 "seconds": [1e-3 * n**slope]}))  # fmt: skip
         for power in (1, 2):
-            plot = {"kind": "quality", "n": 100, "power": power, "method": method}
+            plot = {"kind": "quality", "n": 100, "power": power, "is_ours": method == "geoquant"}
             rows.append(Row(f"q{power}", method, 1.0, "s", numbers={
                 "plot": plot, "seconds": [slope], "energies": [100.0 * slope]}))  # fmt: skip
     return rows
