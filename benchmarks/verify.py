@@ -19,6 +19,7 @@ Points = npt.NDArray[np.floating]
 LENGTH_TOLERANCE = 2.5e-7
 #: A search in float32 by |x|² + |y|² - 2 x·y may take either of two neighbours this close.
 TIE_TOLERANCE = 1e-5
+_BLOCK = 20_000
 
 
 class WrongResult(Exception):
@@ -63,16 +64,20 @@ def distances_to_all(points: Points, query: Points) -> npt.NDArray[np.float64]:
     return np.sqrt(total)
 
 
-def true_reach(points: Points, row: int, k: int) -> float:
-    """Distance of the k-th nearest other point of a point."""
-    distance = distances_to_all(points, points[row])
-    distance[row] = np.inf
-    return float(np.partition(distance, k - 1)[k - 1])
-
-
 def true_reaches(points: Points, rows: Ids, k: int) -> npt.NDArray[np.float64]:
-    """The same of some points; most of the work of a recall, and the same for every search."""
-    return np.array([true_reach(points, row, k) for row in rows.tolist()])
+    """Distance of the k-th nearest other point of each of some points, in float64."""
+    centre = points.mean(axis=0, dtype=np.float64)
+    queries = points[rows] - centre
+    nearest = np.full((len(rows), k), np.inf)
+    for begin in range(0, len(points), _BLOCK):
+        block = points[begin : begin + _BLOCK] - centre
+        squared = (queries**2).sum(axis=1)[:, None] + (block**2).sum(axis=1)
+        squared -= 2 * queries @ block.T
+        own = np.flatnonzero((rows >= begin) & (rows < begin + len(block)))
+        squared[own, rows[own] - begin] = np.inf
+        kept = np.partition(squared, min(k, len(block)) - 1, axis=1)[:, :k]
+        nearest = np.partition(np.hstack([nearest, kept]), k - 1, axis=1)[:, :k]
+    return np.sqrt(np.maximum(nearest.max(axis=1), 0.0))
 
 
 def recall_of_ids(
@@ -101,13 +106,13 @@ def recall_of_ids(
 def recall_of_graph(graph: gq.Graph, points: Points, k: int, rows: Ids) -> float:
     """Share of the k nearest others that are edges, over some rows; every length is checked."""
     shares = []
-    for row in rows.tolist():
+    for row, reach in zip(rows.tolist(), true_reaches(points, rows, k).tolist(), strict=True):
         entries = slice(graph.indptr[row], graph.indptr[row + 1])
         length = graph.lengths[entries].astype(np.float64)
         true = distances_to_all(points[graph.indices[entries]], points[row])
         n_wrong = int((~np.isclose(length, true, rtol=LENGTH_TOLERANCE, atol=1e-30)).sum())
         require(not n_wrong, f"graph: {n_wrong} edges of node {row} have a wrong length")
-        is_found = length <= true_reach(points, row, k) * (1 + LENGTH_TOLERANCE)
+        is_found = length <= reach * (1 + LENGTH_TOLERANCE)
         shares.append(min(k, int(is_found.sum())) / k)
     return float(np.mean(shares))
 

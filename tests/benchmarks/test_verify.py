@@ -51,6 +51,13 @@ def test_distances_are_those_of_the_coordinates() -> None:
     assert verify.distances_to_all(points, points[0]).tolist() == [0.0, 5.0]
 
 
+def test_reaches_are_those_of_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks, the point itself left out, as by sorting all distances of each point."""
+    monkeypatch.setattr(verify, "_BLOCK", 30)
+    sorted_ = [np.sort(verify.distances_to_all(POINTS, POINTS[row]))[K] for row in ROWS]
+    assert verify.true_reaches(POINTS, ROWS, K) == pytest.approx(sorted_, rel=1e-12)
+
+
 def test_recall_of_exact_ids_is_one() -> None:
     """With or without the point itself among the ids."""
     ids = nearest_neighbors(POINTS, K).index
