@@ -15,10 +15,10 @@ define test_build
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench-fit costs picture clean
+.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench bench-full bench-quick bench-report costs picture clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: .venv/stamp  ## build the kernels and install everything into .venv
 
@@ -54,8 +54,24 @@ format: setup  ## rewrite the code in the project's style
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(KERNELS)
 
-bench-fit: setup  ## time a fit beside its peers
-	$(BIN)/python -m benchmarks.speed.fit
+bench: .venv/bench-stamp  ## time every stage beside its peers, in ten minutes
+	$(BIN)/python -m benchmarks --bench
+
+bench-full: .venv/bench-stamp  ## the same with a million latents and slow peers, for the record
+	$(BIN)/python -m benchmarks --full
+	$(BIN)/python -m benchmarks.report
+
+bench-quick: .venv/bench-stamp  ## see that every benchmark runs, on few latents
+	$(BIN)/python -m benchmarks --quick
+
+bench-report: setup  ## write tables and plots of the recorded results into the READMEs
+	$(BIN)/python -m benchmarks.report
+
+# The peers are many and heavy, so they are no part of setup.
+.venv/bench-stamp: .venv/stamp
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"][1:], sep="\n")' > .venv/bench.txt
+	$(BIN)/pip install --quiet -c constraints.txt -r .venv/bench.txt
+	touch $@
 
 costs: setup  ## measure fits anew for what geoquant fit --estimate says
 	$(BIN)/python -m benchmarks.fit_cost_constants

@@ -1,25 +1,27 @@
-"""What was measured as rows: printed, kept as JSON, and shown in the README."""
+"""What was measured as rows: printed, kept as JSON, and shown in Markdown files."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.measure import NotAvailable
+from benchmarks.measure import in_seconds
+from benchmarks.peers import NotAvailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from benchmarks.measure import Timing
+
 _FORMATS = {
-    "×": "{:.1f}×",
+    "×": "{:.2f}×",
     "ratio": "{:.4f}",
     "share": "{:.3f}",
-    "s": "{:.3g} s",
-    "ms": "{:.3g} ms",
-    "MB": "{:.0f} MB",
+    "exponent": "{:.3f}",
+    "MB": "{:,.0f} MB",
     "energy": "{:,.0f}",
 }
 
@@ -33,44 +35,76 @@ class Row:
     stage : str
         Heading that it stands under.
     name : str
-        What it is.
-    value : float
-        The number.
+        What it is; with the heading, unique.
+    value : float or None
+        The number; None if it could not be measured, and the note says why.
     unit : str
-        A key of `_FORMATS`.
+        A key of `_FORMATS`, or 's'.
     target : float or None
         What was aimed at; None where the number is for information.
     at_least : bool
         Whether more is better.
     note : str
         What lies behind it, in a few words.
+    figure : str
+        Which figure of `benchmarks.figures` it is, if any.
     numbers : dict
         All that lies behind it.
+    run : str
+        Which run measured it: a key of the runs in the file.
     """
 
     stage: str
     name: str
-    value: float
+    value: float | None
     unit: str
     target: float | None = None
     at_least: bool = False
     note: str = ""
+    figure: str = ""
     numbers: dict[str, Any] = field(default_factory=dict)
+    run: str = ""
 
     @property
     def verdict(self) -> str:
-        """PASS or short; empty where nothing was aimed at."""
-        if self.target is None:
+        """PASS or short; empty where nothing was aimed at or measured."""
+        if self.target is None or self.value is None:
             return ""
         passed = self.value >= self.target if self.at_least else self.value <= self.target
         return "PASS" if passed else "short"
 
     def cells(self) -> tuple[str, str, str, str, str]:
         """Name, value, target, verdict and note as texts."""
-        form = _FORMATS[self.unit].format
         sign = "≥ " if self.at_least else "≤ "
-        aim = "" if self.target is None else sign + form(self.target)
-        return self.name, form(self.value), aim, self.verdict, self.note
+        aim = "" if self.target is None else sign + formatted(self.target, self.unit)
+        return self.name, formatted(self.value, self.unit), aim, self.verdict, self.note
+
+
+def formatted(value: float | None, unit: str) -> str:
+    """A number with its unit."""
+    if value is None:
+        return "not measured"
+    return in_seconds(value) if unit == "s" else _FORMATS[unit].format(value)
+
+
+def time_rows(
+    stage: str,
+    timings: Mapping[str, Timing],
+    ours: str,
+    missing: Mapping[str, str],
+    plot: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    """A row per contender: the median, the spread, the ratio to ours; and those that are missing.
+
+    `plot` says what of the numbers goes into a plot.
+    """
+    rows = []
+    for name, t in timings.items():
+        ratio = f"{t.median / timings[ours].median:.2f} × the time of {ours}"
+        parts = [t.spread(), *([] if name == ours else [ratio]), *([t.found] if t.found else [])]
+        numbers = t.numbers() | ({"plot": dict(plot) | {"method": name}} if plot else {})
+        rows.append(Row(stage, name, t.median, "s", note="; ".join(parts), numbers=numbers))
+    return rows + [Row(stage, name, None, "s", note=why) for name, why in missing.items()]
 
 
 def as_text(rows: Iterable[Row]) -> str:
@@ -86,36 +120,55 @@ def as_text(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
-def as_json(rows: Sequence[Row], **about: Any) -> str:
-    """Rows and what they were measured on."""
-    content = {
-        "schema_version": 1,
-        **about,
-        "rows": [asdict(r) | {"verdict": r.verdict} for r in rows],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-def from_json(text: str) -> tuple[list[Row], dict[str, Any]]:
-    """What `as_json` wrote: the rows, and the rest."""
-    content = json.loads(text)
-    rows = [{k: v for k, v in row.items() if k != "verdict"} for row in content.pop("rows")]
-    return [Row(**row) for row in rows], content
-
-
-def as_markdown(rows: Iterable[Row], about: dict[str, Any]) -> str:
+def as_markdown(rows: Iterable[Row]) -> str:
     """Rows as one Markdown table per heading."""
-    m = about["machine"]
-    parts = [
-        f"Measured {m['date']} on {m['cpu']}, {m['cores']} cores, geoquant {m['geoquant']} "
-        f"({m['commit'][:10]}), Python {m['python']}, NumPy {m['numpy']}, SciPy {m['scipy']}, "
-        f"scikit-learn {m['sklearn']}, faiss {m['faiss']}, kmedoids {m['kmedoids']}."
-    ]
+    parts = []
     for stage, group in groupby(rows, key=lambda row: row.stage):
         lines = [f"| {stage} | measured | target | | |", "|---|---|---|---|---|"]
         lines += [f"| {' | '.join(row.cells())} |" for row in group]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+# --------------------------------------------------------------------------------------- JSON
+
+
+@dataclass(frozen=True)
+class Results:
+    """Rows of a stage, and the runs that measured them, by their keys."""
+
+    rows: list[Row] = field(default_factory=list)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def with_rows(self, rows: Sequence[Row], key: str, about: dict[str, Any]) -> Results:
+        """The same with rows of a run; each replaces one of the same stage and name."""
+        new = {(row.stage, row.name): replace(row, run=key) for row in rows}
+        kept = [row for row in self.rows if (row.stage, row.name) not in new]
+        everything = [*kept, *new.values()]
+        used = {row.run for row in everything}
+        runs = {k: v for k, v in (self.runs | {key: about}).items() if k in used}
+        return Results(everything, runs)
+
+
+def as_json(results: Results) -> str:
+    content = {
+        "schema_version": 2,
+        "runs": results.runs,
+        "rows": [asdict(row) | {"verdict": row.verdict} for row in results.rows],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> Results:
+    """What `as_json` wrote."""
+    content = json.loads(text)
+    rows = [{k: v for k, v in row.items() if k != "verdict"} for row in content["rows"]]
+    return Results([Row(**row) for row in rows], content["runs"])
+
+
+def read_results(file: Path) -> Results:
+    """The results in a file; none if it does not exist."""
+    return from_json(file.read_text(encoding="utf-8")) if file.is_file() else Results()
 
 
 def replace_block(file: Path, name: str, content: str) -> None:
