@@ -45,14 +45,15 @@ void score_rounds(const SearchContext& context, const PackedPoints& packed, cons
                   const CandidateView& buffers) {
   context.pool.for_each(packed.n_blocks(), context.control,
                         [&](std::int64_t b, int) { score_pair(context, packed, b, b, buffers); });
+  const std::int64_t n_rounds = static_cast<std::int64_t>(rounds.size()) + 1;
+  context.control.progress(1, n_rounds);
   for (std::size_t r = 0; r < rounds.size(); ++r) {
     const std::vector<CellPair>& round = rounds[r];
     context.pool.for_each(static_cast<std::int64_t>(round.size()), context.control,
                           [&](std::int64_t i, int) {
                             score_pair(context, packed, round[i].first, round[i].second, buffers);
                           });
-    context.control.progress(static_cast<std::int64_t>(r) + 1,
-                             static_cast<std::int64_t>(rounds.size()));
+    context.control.progress(static_cast<std::int64_t>(r) + 2, n_rounds);
   }
 }
 

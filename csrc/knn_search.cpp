@@ -67,15 +67,18 @@ void search_batch(const SearchContext& context, const PackedPoints& packed,
   batch.queries = std::move(unsure);
 }
 
+// `told(n_done)` is called now and then by the thread that may report progress.
+template <class Told>
 void search_batches(const SearchContext& context, const PackedPoints& packed,
-                    const Normalization& normalization, std::vector<QueryBatch>& batches) {
-  const std::int64_t n_batches = static_cast<std::int64_t>(batches.size());
+                    const Normalization& normalization, std::vector<QueryBatch>& batches,
+                    Told&& told) {
   std::atomic<std::int64_t> n_done{0};
-  context.pool.for_each(n_batches, context.control, [&](std::int64_t i, int thread) {
-    search_batch(context, packed, normalization, thread, batches[i]);
-    const std::int64_t done = ++n_done;
-    if (thread == 0) context.control.progress(done, n_batches);
-  });
+  context.pool.for_each(static_cast<std::int64_t>(batches.size()), context.control,
+                        [&](std::int64_t i, int thread) {
+                          search_batch(context, packed, normalization, thread, batches[i]);
+                          const std::int64_t done = ++n_done;
+                          if (thread == 0) told(done);
+                        });
 }
 
 // Ranks every point of the batch's blocks by the exact formula.
@@ -129,7 +132,7 @@ void settle(const SearchContext& context, const std::vector<NodeId>& order,
   const Normalization normalization = normalization_of(context.points, scoring);
   const PackedPoints packed = packed_points(context.points, order, block_sizes, normalization,
                                             scoring, context.pool, context.control);
-  search_batches(context, packed, normalization, unsure);
+  search_batches(context, packed, normalization, unsure, [](std::int64_t) {});
   drop_empty();
   context.pool.for_each(
       static_cast<std::int64_t>(unsure.size()), context.control,
@@ -150,7 +153,10 @@ Neighbors search(const Points& points, const std::vector<NodeId>& order,
     const Normalization normalization = normalization_of(points, scoring);
     const PackedPoints packed = packed_points(points, order, block_sizes, normalization, scoring,
                                               pool, control);
-    search_batches(context, packed, normalization, batches);
+    const std::int64_t n_batches = static_cast<std::int64_t>(batches.size());
+    search_batches(context, packed, normalization, batches,
+                   [&](std::int64_t n_done) { control.progress(n_done, n_batches); });
+    control.progress(n_batches, n_batches);
   }
   settle(context, order, block_sizes, std::move(batches));
   return found;

@@ -36,6 +36,10 @@ GEOQUANT_ALWAYS_INLINE unsigned above(Vector a, Vector b) {
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
 }
 
+inline bool keep_best_quickly(float*, std::int32_t*, std::int64_t, std::int64_t, float*) {
+  return false;
+}
+
 #include "knn_tiles_kernel.h"
 
 }  // namespace avx2

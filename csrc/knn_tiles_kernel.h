@@ -9,6 +9,7 @@
 //     multiply_add(a, b, c)        a · b + c
 //     subtract_square(a, c)        c - a · a
 //     above(a, b)                  bit i: a[i] > b[i]
+//     keep_best_quickly(…)         keep_best below in registers, or false if it cannot
 //
 // such that kRows · kColGroups · 16 / kWidth sums, and a few more, fit into the registers. It uses
 // nothing that could be compiled out of line with the instruction set and then be shared with the
@@ -24,19 +25,28 @@ inline std::int64_t count_above(const float* score, std::int64_t n, float least)
   return count;
 }
 
-// Cuts a buffer with no free place back to the wanted best, by counting for each how many are
-// better, and raises the threshold to the worst of them. Of equal scores at the threshold the first
-// are kept. Written without branches that depend on scores: they would be guessed wrong half the
-// time.
+// The `n_wanted`-th best score, by counting for each how many are better. Written without branches
+// that depend on scores: they would be guessed wrong half the time.
+inline float worst_wanted(const float* score, std::int64_t n, std::int64_t n_wanted) {
+  float worst = __builtin_inff();
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float wanted = count_above(score, n, score[i]) < n_wanted ? score[i] : __builtin_inff();
+    worst = wanted < worst ? wanted : worst;
+  }
+  return worst;
+}
+
+// Cuts a buffer with no free place back to the wanted best, and raises the threshold to the worst
+// of them. Of equal scores at the threshold the first are kept.
 inline void keep_best(const CandidateView& buffers, std::int64_t slot) {
   float* const score = buffers.score + slot * buffers.capacity;
   std::int32_t* const other = buffers.other + slot * buffers.capacity;
-  float worst = __builtin_inff();
-  for (std::int64_t i = 0; i < buffers.capacity; ++i) {
-    const bool is_wanted = count_above(score, buffers.capacity, score[i]) < buffers.n_wanted;
-    const float wanted = is_wanted ? score[i] : __builtin_inff();
-    worst = wanted < worst ? wanted : worst;
+  buffers.count[slot] = static_cast<std::int32_t>(buffers.n_wanted);
+  if (keep_best_quickly(score, other, buffers.capacity, buffers.n_wanted,
+                        buffers.threshold + slot)) {
+    return;
   }
+  const float worst = worst_wanted(score, buffers.capacity, buffers.n_wanted);
   std::int64_t n_equal_left = buffers.n_wanted - count_above(score, buffers.capacity, worst);
   std::int32_t n_kept = 0;
   for (std::int64_t i = 0; i < buffers.capacity; ++i) {
@@ -47,7 +57,6 @@ inline void keep_best(const CandidateView& buffers, std::int64_t slot) {
     n_kept += static_cast<int>(s > worst) | (is_equal & static_cast<int>(n_equal_left > 0));
     n_equal_left -= is_equal;
   }
-  buffers.count[slot] = n_kept;
   buffers.threshold[slot] = worst;
 }
 

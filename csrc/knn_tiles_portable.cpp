@@ -49,6 +49,10 @@ GEOQUANT_ALWAYS_INLINE unsigned above(Vector a, Vector b) {
   return bits;
 }
 
+inline bool keep_best_quickly(float*, std::int32_t*, std::int64_t, std::int64_t, float*) {
+  return false;
+}
+
 #include "knn_tiles_kernel.h"
 
 }  // namespace portable

@@ -57,6 +57,7 @@ class ThreadPool {
   void serve(int thread) {
     std::uint64_t seen = 0;
     for (;;) {
+      wait_awake([&] { return stopping_ || generation_ != seen; });
       {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
@@ -70,6 +71,13 @@ class ThreadPool {
   }
 
   struct Cancelled {};
+
+  // Falling asleep and being woken take as long as a short task, so short waits are spent awake.
+  template <class Condition>
+  static void wait_awake(Condition&& is_met) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+    while (!is_met() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  }
 
   void begin(std::int64_t n_tasks, RunControl& control,
              const std::function<void(std::int64_t, int)>& task) {
@@ -108,6 +116,7 @@ class ThreadPool {
 
   // Keeps polling, so that an interrupt is heard while only workers are still busy.
   void wait_for_workers() {
+    wait_awake([this] { return n_busy_ == 0; });
     std::unique_lock<std::mutex> lock(mutex_);
     while (!idle_.wait_for(lock, std::chrono::milliseconds(10), [this] { return n_busy_ == 0; })) {
       lock.unlock();
@@ -139,9 +148,10 @@ class ThreadPool {
   RunControl* control_ = nullptr;
   std::int64_t n_tasks_ = 0;
   const std::function<void(std::int64_t, int)>* task_ = nullptr;
-  int n_busy_ = 0;
-  std::uint64_t generation_ = 0;
-  bool stopping_ = false;
+  // Changed under the mutex, read without it by those who wait awake.
+  std::atomic<int> n_busy_{0};
+  std::atomic<std::uint64_t> generation_{0};
+  std::atomic<bool> stopping_{false};
   std::exception_ptr error_;
 };
 
