@@ -48,37 +48,52 @@ GEOQUANT_ALWAYS_INLINE float least_of(Vector a) {
   return _mm512_cvtss_f32(a);
 }
 
-// For a buffer of 32 without ties at the threshold: the rank of all scores at once, then a
-// compression. Measured: a third of the time of counting one by one.
-inline bool keep_best_quickly(float* score, std::int32_t* other, std::int64_t capacity,
-                              std::int64_t n_wanted, float* worst) {
-  if (capacity != 32) return false;
-  const Vector low = load(score);
-  const Vector high = load(score + 16);
+// Ranks all scores at once, then compresses; false if there are ties at the threshold. Measured for
+// a buffer of 32: a third of the time of counting one by one.
+template <int kVectors>
+bool keep_best_of(float* score, std::int32_t* other, std::int64_t n_wanted, float* worst) {
   const __m512i one = _mm512_set1_epi32(1);
-  __m512i low_rank = _mm512_setzero_si512();
-  __m512i high_rank = _mm512_setzero_si512();
-  for (int i = 0; i < 32; ++i) {
-    const Vector s = broadcast(score[i]);
-    low_rank = _mm512_mask_add_epi32(low_rank, _mm512_cmp_ps_mask(s, low, _CMP_GT_OQ), low_rank,
-                                     one);
-    high_rank = _mm512_mask_add_epi32(high_rank, _mm512_cmp_ps_mask(s, high, _CMP_GT_OQ), high_rank,
-                                      one);
+  Vector s[kVectors];
+  __m512i rank[kVectors];
+  for (int v = 0; v < kVectors; ++v) {
+    s[v] = load(score + v * kWidth);
+    rank[v] = _mm512_setzero_si512();
+  }
+  for (int i = 0; i < kVectors * kWidth; ++i) {
+    const Vector better = broadcast(score[i]);
+    for (int v = 0; v < kVectors; ++v) {
+      const __mmask16 is_worse = _mm512_cmp_ps_mask(better, s[v], _CMP_GT_OQ);
+      rank[v] = _mm512_mask_add_epi32(rank[v], is_worse, rank[v], one);
+    }
   }
   const __m512i n = _mm512_set1_epi32(static_cast<int>(n_wanted));
-  const __mmask16 low_kept = _mm512_cmplt_epi32_mask(low_rank, n);
-  const __mmask16 high_kept = _mm512_cmplt_epi32_mask(high_rank, n);
-  const int n_low = __builtin_popcount(low_kept);
-  if (n_low + __builtin_popcount(high_kept) != n_wanted) return false;  // ties
-  const __m512i low_other = _mm512_loadu_si512(other);
-  const __m512i high_other = _mm512_loadu_si512(other + 16);
-  *worst = least_of(minimum(_mm512_mask_blend_ps(low_kept, broadcast(__builtin_inff()), low),
-                            _mm512_mask_blend_ps(high_kept, broadcast(__builtin_inff()), high)));
-  store(score, _mm512_maskz_compress_ps(low_kept, low));
-  store(score + n_low, _mm512_maskz_compress_ps(high_kept, high));
-  _mm512_storeu_si512(other, _mm512_maskz_compress_epi32(low_kept, low_other));
-  _mm512_storeu_si512(other + n_low, _mm512_maskz_compress_epi32(high_kept, high_other));
+  __mmask16 is_kept[kVectors];
+  std::int64_t n_kept = 0;
+  Vector least = broadcast(__builtin_inff());
+  for (int v = 0; v < kVectors; ++v) {
+    is_kept[v] = _mm512_cmplt_epi32_mask(rank[v], n);
+    n_kept += __builtin_popcount(is_kept[v]);
+    least = _mm512_mask_min_ps(least, is_kept[v], least, s[v]);
+  }
+  if (n_kept != n_wanted) return false;
+  *worst = least_of(least);
+  n_kept = 0;
+  for (int v = 0; v < kVectors; ++v) {
+    const __m512i o = _mm512_loadu_si512(other + v * kWidth);
+    store(score + n_kept, _mm512_maskz_compress_ps(is_kept[v], s[v]));
+    _mm512_storeu_si512(other + n_kept, _mm512_maskz_compress_epi32(is_kept[v], o));
+    n_kept += __builtin_popcount(is_kept[v]);
+  }
   return true;
+}
+
+inline bool keep_best_quickly(float* score, std::int32_t* other, std::int64_t capacity,
+                              std::int64_t n_wanted, float* worst) {
+  if (capacity == 16) return keep_best_of<1>(score, other, n_wanted, worst);
+  if (capacity == 32) return keep_best_of<2>(score, other, n_wanted, worst);
+  if (capacity == 48) return keep_best_of<3>(score, other, n_wanted, worst);
+  if (capacity == 64) return keep_best_of<4>(score, other, n_wanted, worst);
+  return false;
 }
 
 #include "knn_tiles_kernel.h"

@@ -19,7 +19,8 @@ Points = npt.NDArray[np.float32]
 _ROUNDS = 3
 #: Points per cell in the sample that the centroids are made from.
 _SAMPLE_PER_CELL = 16
-#: From this many centroids on, they are grouped, and a point is compared with near groups only.
+#: From this many centroids on, they are grouped, and to find the nearest a point is compared with
+#: near groups only.
 _GROUPED_FROM = 512
 _GROUPS_COMPARED = 12
 
@@ -76,7 +77,8 @@ def cells_of(points: Points, n_cells: int, *, n_threads: int = 1) -> Cells:
         return _in_cells(np.zeros(len(points), np.int32), points[:1])
     sample = points[sample_rows(len(points), _SAMPLE_PER_CELL * n_cells)]
     centroids = _kmeans(sample, n_cells, n_threads)
-    return _in_cells(_nearest_centroid(points, centroids, n_threads), centroids)
+    label = nearest_centroids(points, centroids, 1, n_threads=n_threads)[:, 0]
+    return _in_cells(label, centroids)
 
 
 def sample_rows(n: int, size: int) -> npt.NDArray[np.int64]:
@@ -184,7 +186,10 @@ def mark_near(
 def nearest_centroids(
     points: Points, centroids: Points, k: int, *, n_threads: int = 1
 ) -> npt.NDArray[np.int32]:
-    """Find the nearest centroids of each point, exactly.
+    """Find the nearest centroids of each point.
+
+    A single one is looked for among near groups of centroids where there are 512 or more. Several
+    are always exact: pairs of cells that are chosen by them must not miss the far ones.
 
     Parameters
     ----------
@@ -200,6 +205,7 @@ def nearest_centroids(
     Returns
     -------
     ndarray of shape (n, k), int32
+        The nearest first.
 
     Examples
     --------
@@ -209,7 +215,37 @@ def nearest_centroids(
     >>> nearest_centroids(line[:1], line, 2).tolist()
     [[0, 1]]
     """
+    if k == 1 and len(centroids) >= _GROUPED_FROM:
+        groups = cells_of(centroids, round(len(centroids) ** 0.5), n_threads=n_threads)
+        n_groups = min(_GROUPS_COMPARED, len(groups.sizes))
+        near = nearest_centroids(groups.centroids, groups.centroids, n_groups, n_threads=n_threads)
+        if groups.sizes[near].sum(axis=1).min() > 0:
+            return _nearest_in_groups(points, centroids, groups, near, n_threads)
     return _core.knn_search(centroids, points, k, n_threads=n_threads)[1]
+
+
+def _nearest_in_groups(
+    points: Points,
+    centroids: Points,
+    groups: Cells,
+    near: npt.NDArray[np.int32],
+    n_threads: int,
+) -> npt.NDArray[np.int32]:
+    """Nearest centroid among those of the groups near to the group that a point is nearest to."""
+    label = nearest_centroids(points, groups.centroids, 1, n_threads=n_threads)[:, 0]
+    asking = _in_cells(label, groups.centroids)
+    _, found = _core.knn_search_among(
+        centroids,
+        groups.order,
+        groups.sizes,
+        points,
+        asking.order,
+        asking.sizes,
+        near,
+        1,
+        n_threads=n_threads,
+    )
+    return found
 
 
 def _kmeans(sample: Points, n_cells: int, n_threads: int) -> Points:
@@ -224,30 +260,6 @@ def _kmeans(sample: Points, n_cells: int, n_threads: int) -> Points:
         kept = count > 0
         centroids[kept] = sums[kept] / count[kept, None]
     return centroids
-
-
-def _nearest_centroid(points: Points, centroids: Points, n_threads: int) -> npt.NDArray[np.int32]:
-    """Nearest centroid of each point; where there are many, nearest among near groups of them."""
-    if len(centroids) < _GROUPED_FROM:
-        return nearest_centroids(points, centroids, 1, n_threads=n_threads)[:, 0]
-    groups = cells_of(centroids, round(len(centroids) ** 0.5), n_threads=n_threads)
-    n_groups = len(groups.sizes)
-    asking = _in_cells(_nearest_centroid(points, groups.centroids, n_threads), groups.centroids)
-    near = nearest_centroids(
-        groups.centroids, groups.centroids, min(_GROUPS_COMPARED, n_groups), n_threads=n_threads
-    )
-    _, found = _core.knn_search_among(
-        centroids,
-        groups.order,
-        groups.sizes,
-        points,
-        asking.order,
-        asking.sizes,
-        near,
-        1,
-        n_threads=n_threads,
-    )
-    return found[:, 0]
 
 
 def _in_cells(label: npt.NDArray[np.int32], centroids: Points) -> Cells:

@@ -43,11 +43,12 @@ _CELL_SIZE = 244
 #: More cells would take more memory for the marks of their pairs than they save time.
 _MOST_CELLS = 8192
 
-#: Which points are asked for their nearest cells (one in so many), and for how many: tried in turn
-#: until the target is met. Measured: more points are better than more cells of each.
+#: Which points are asked for their nearest cells (one in so many), and for how many of them: tried
+#: in turn until the target is met. Measured: more points are better than more cells of each.
 _ASKED_AND_NEAR = (
-    *((8, n_near) for n_near in (3, 4, 6, 8, 11, 16)),
-    *((4, n_near) for n_near in (16, 22, 32, 45, 64)),
+    (8, (3, 4, 5, 6, 7, 8, 9, 11, 13, 16)),
+    (2, (11, 13, 16, 18, 20, 22, 25, 28, 32)),
+    (2, (38, 45, 54, 64)),
 )
 #: Beyond this share of all pairs of points, comparing all costs little more.
 _MOST_COMPARED = 0.5
@@ -280,16 +281,15 @@ def _growing_pairs(
     """Marks of the pairs of cells between which neighbours are likely, more each time."""
     n_cells = len(cells.sizes)
     is_paired = np.eye(n_cells, dtype=np.bool_)
-    near = np.empty((0, 0), np.int32)
-    for one_in, n_near in _ASKED_AND_NEAR:
-        if n_near > n_cells:
-            return
+    for one_in, growing in _ASKED_AND_NEAR:
         asked = rows[: len(rows) // one_in]
-        if near.shape[0] != len(asked) or near.shape[1] < n_near:
-            n_found = min(n_cells, 16 if n_near <= 16 else 2 * n_near)
-            near = nearest_centroids(points[asked], cells.centroids, n_found, n_threads=threads)
-        mark_near(is_paired, label[asked], near[:, :n_near])
-        yield is_paired
+        n_found = min(n_cells, growing[-1])
+        near = nearest_centroids(points[asked], cells.centroids, n_found, n_threads=threads)
+        for n_near in growing:
+            if n_near > n_cells:
+                return
+            mark_near(is_paired, label[asked], near[:, :n_near])
+            yield is_paired
 
 
 def _n_compared(cells: Cells, pairs: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
