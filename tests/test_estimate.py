@@ -82,9 +82,9 @@ def test_more_takes_more(name: str) -> None:
 @pytest.mark.parametrize(
     "shape",
     [
-        (40_000, 30, 15, 1024, "alternate", 2),
-        (90_000, 10, 10, 2048, "alternate", 1),
-        (30_000, 10, 10, 2048, "swap", 2),
+        ("mixture", 40_000, 30, 15, 1024, "alternate", 2),
+        ("mixture", 90_000, 10, 10, 2048, "alternate", 1),
+        ("mixture", 45_000, 10, 10, 64, "auto", 2),
     ],
 )
 def test_peak_memory_is_as_said(request: pytest.FixtureRequest, shape: tuple) -> None:
@@ -95,7 +95,7 @@ def test_peak_memory_is_as_said(request: pytest.FixtureRequest, shape: tuple) ->
     command = [sys.executable, "-m", "benchmarks.fit_cost_constants", "--one", *map(str, shape)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     measured = json.loads(done.stdout)
-    n, d, k, n_clusters, algorithm, n_jobs = shape
+    _, n, d, k, n_clusters, algorithm, n_jobs = shape
     model = FitShape(
         n,
         d,
@@ -105,6 +105,7 @@ def test_peak_memory_is_as_said(request: pytest.FixtureRequest, shape: tuple) ->
         measured["is_exact"],
         n_jobs,
         measured["entries_per_neighbor"],
+        measured["compared"],
     )
     peak = max(measured["bytes"].values())
     assert max(bytes_by_stage(model).values()) == pytest.approx(peak, rel=0.25, abs=3e6)
