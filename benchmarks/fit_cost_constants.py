@@ -5,8 +5,9 @@
 
 Each run fits once in a process of its own and tells, for every stage, its seconds and its peak
 memory beyond what the process held with the latents loaded. The seconds of each step that
-`geoquant.work` counts, and the memory beyond the arrays with names, are fitted by least squares
-without negative numbers, relative errors counting. What is printed last was not fitted.
+`geoquant.work` counts are fitted by least absolute errors, so that fits which had luck count
+little; the memory beyond the arrays with names by least squares. Nothing is negative, and relative
+errors count. What is printed last was not fitted.
 """
 
 from __future__ import annotations
@@ -215,7 +216,12 @@ def _rates(rows: list[tuple[dict[str, float], float]]) -> dict[str, float]:
     names = list(rows[0][0])
     counts = np.array([[row[name] for name in names] for row, _ in rows])
     scale = np.maximum(counts.max(axis=0), 1e-300)
-    solution, _ = nnls(counts / scale, np.array([taken for _, taken in rows]))
+    taken = np.array([relative for _, relative in rows])
+    weight = np.ones(len(rows))
+    for _ in range(30):  # least squares of errors over the root of what they were before
+        root = np.sqrt(weight)
+        solution, _ = nnls(root[:, None] * counts / scale, root * taken)
+        weight = 1 / np.maximum(np.abs(counts / scale @ solution - taken), 0.03)
     return {n: float(f"{c:.4g}") for n, c in zip(names, solution / scale, strict=True) if c > 0}
 
 

@@ -30,6 +30,8 @@ _PASSES = 2.0
 #: Nodes near the centres: three rounds of 16 a centre, whose searches reach far.
 _TRIED_NEAR_CENTRE = 48
 _VISIT_NEAR = 5.0
+#: What the lists of cells near points cost, in pairs compared for each point and cell.
+_LEAST_FOR_LISTS, _MOST_FOR_LISTS = 2.0, 10.0
 #: What is done beside the multiply-adds for each pair compared is worth so many of them.
 _COORDINATES_PER_PAIR = 16
 #: A perturbation: so many evaluations for each node of so many cells.
@@ -38,7 +40,13 @@ _CELLS_PER_PERTURBATION = 9
 #: None if no perturbation helped, otherwise one to two.
 _PASSES_AFTER_PERTURBATIONS = {"least": 0.0, "likely": 1.3, "most": 2.0}
 #: Of the nodes near the centres, after each draw.
-_NEAR_AFTER_DRAW = 0.4
+_NEAR_AFTER_DRAW = 0.6
+#: Smaller graphs are searched by one thread.
+_LEAST_NODES_FOR_THREADS = 2048
+#: Visits take longer where the graph does not fit the cache: so much more for each doubling beyond
+#: so many nodes.
+_MORE_PER_DOUBLING = 0.25
+_NODES_IN_CACHE = 60_000
 #: Every node of the graph, as often as a search from all centres visits it.
 _NODES_OF_PERTURBATION = 2
 _NODES_OF_CELLS = 10
@@ -87,13 +95,22 @@ def _search(shape: FitShape) -> dict[str, float]:
     n_cells = n_cells_of(shape)
     joined = n * shape.n_compared / 2 / threads
     if not shape.is_exact:
-        # Three rounds of k-means with 16 points a cell; the recall of a sample; the cells near
-        # points. A search for one neighbour or in one direction costs as much as a pair here.
-        joined += (48.0 * n_cells**2 + 2000 * n + n / 8 * n_cells) / threads
+        joined += _cell_choice(shape, n_cells) / threads
     return {
         "pairs": joined * (d + _COORDINATES_PER_PAIR),
         "points": n * (1 + shape.n_neighbors / 10) * (1 + d / 100) / threads,
     }
+
+
+def _cell_choice(shape: FitShape, n_cells: int) -> float:
+    """What finding the near cells costs, in pairs compared.
+
+    Three rounds of k-means with 16 points a cell; the recall of 2000 points; and the cells near
+    some points: the more of those there are, the more points are asked, for longer lists.
+    """
+    near = shape.n_compared / shape.n * n_cells
+    lists = min(_MOST_FOR_LISTS, _LEAST_FOR_LISTS + max(0.0, near - 100) / 20)
+    return 48.0 * n_cells**2 + 2000 * shape.n + lists * shape.n * n_cells
 
 
 def _swaps(shape: FitShape, tries: str) -> dict[str, float]:
@@ -106,14 +123,17 @@ def _swaps(shape: FitShape, tries: str) -> dict[str, float]:
         _passes(shape, n_coarse, tries),
         _perturbations(shape, perturbations, tries),
     ]
+    visits, evaluations = (sum(column) for column in zip(*steps, strict=True))
+    visits *= 1 + _MORE_PER_DOUBLING * math.log2(max(1.0, n / _NODES_IN_CACHE))
     if n_coarse:
         tried = _PASSES_FROM_SEEDS * n_coarse + _MORE_PASSES * n_clusters**2
-        steps.append((_VISIT_ON_CELLS * tried * 2 * n_coarse / n_clusters, tried))
-    visits, evaluations = (sum(column) / shape.n_threads for column in zip(*steps, strict=True))
+        visits += _VISIT_ON_CELLS * tried * 2 * n_coarse / n_clusters
+        evaluations += tried
     of_cells = _NODES_OF_CELLS if n_coarse else 1
+    threads = 1 if n < _LEAST_NODES_FOR_THREADS else shape.n_threads
     return {
-        "visits": visits,
-        "evaluations": evaluations,
+        "visits": visits / threads,
+        "evaluations": evaluations / threads,
         "nodes": (of_cells + _NODES_OF_PERTURBATION * perturbations) * n,
     }
 
@@ -139,7 +159,9 @@ def _passes(shape: FitShape, n_coarse: int, tries: str) -> tuple[float, float]:
         a_draw = _DRAWN_PER_CENTRE * n_clusters
         draws = _draws(affordable / a_draw, tries)
         near_visits, near_tried = _near_swaps(shape)
-        again = _NEAR_AFTER_DRAW * draws + (0 if n_coarse else 1)
+        again = 0 if n_coarse else 1
+        if tries != "least":  # with the least, no swap comes of any draw
+            again += _NEAR_AFTER_DRAW * draws
         tried = _PASSES * draws * a_draw
         return tried * search + again * near_visits, tried + again * near_tried
     if n_coarse:
