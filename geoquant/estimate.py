@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 #: Sizes of samples to fit for the rates of this machine: the largest that takes about so long.
 _SAMPLE_SIZES = (16_000, 8_000, 4_000, 2_000, 1_000)
 _SECONDS_TO_SPEND = 1.0
+_NODES_PER_CENTRE = 512
 #: How far fits of other data were from the model, where luck made no difference.
 _UNCERTAINTY = 0.25
 #: Points compared with each grow so with n, at constant cells; measured: 0.35 (64 generated
@@ -109,7 +111,10 @@ def estimate_fit(
     How long the clustering of many latents takes depends on luck too: whether a perturbation helps,
     so that a pass over all nodes follows, and after how many draws of random nodes no swap comes of
     them. `seconds` are in between; `seconds_range` reaches from the least to the most of that, and
-    a quarter beyond.
+    a quarter beyond. Of eight fits of 10 000 to 200 000 latents that had no part in the constants,
+    it held the time of seven (the eighth took 3 % less); where all nodes could be tried, `seconds`
+    were within a third. Memory was within 10 %. Bridging is not counted: a graph of
+    thousands of components (a million draws of 60 000 posteriors) took 20 s more.
 
     Parameters
     ----------
@@ -202,11 +207,10 @@ def _sample_shape(shape: FitShape) -> FitShape:
     """The largest fit of the same kind that should take no longer than there is to spend."""
     for size in _SAMPLE_SIZES:
         n = min(size, shape.n)
-        n_clusters = max(n // 128, -(-shape.n_clusters * n // shape.n))
         sampled = replace(
             shape,
             n=n,
-            n_clusters=min(shape.n_clusters, max(1, n_clusters)),
+            n_clusters=min(shape.n_clusters, max(1, n // _NODES_PER_CENTRE)),
             n_neighbors=max(1, min(shape.n_neighbors, n - 1)),
             is_exact=search_is_exact(n, 1.0),
             perturbs=False,
@@ -272,7 +276,9 @@ def _scaled_seconds(
     """What the stages took elsewhere, times what the sample takes here over what it took there."""
     there, whole = seconds_by_stage(sampled), seconds_by_stage(shape, tries)
     graph = measured["graph"] / (there["neighbours"] + there["graph"])
-    clustering = n_init * measured["clustering"] / there["clustering"]
+    clustering = measured["clustering"] / there["clustering"]
+    # What clustering takes is a matter of the sample too, so the mean of both tells the machine.
+    clustering = n_init * math.sqrt(clustering * graph)
     return {
         stage: seconds * (clustering if stage == "clustering" else graph)
         for stage, seconds in whole.items()

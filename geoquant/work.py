@@ -159,7 +159,7 @@ def _passes(shape: FitShape, n_coarse: int, tries: str) -> tuple[float, float]:
         a_draw = _DRAWN_PER_CENTRE * n_clusters
         draws = _draws(affordable / a_draw, tries)
         near_visits, near_tried = _near_swaps(shape)
-        again = 0 if n_coarse else 1
+        again = 0.0 if n_coarse else 1.0
         if tries != "least":  # with the least, no swap comes of any draw
             again += _NEAR_AFTER_DRAW * draws
         tried = _PASSES * draws * a_draw
