@@ -1,11 +1,13 @@
 """Measure fits in fresh processes and write `geoquant/cost_constants.py`.
 
-    python -m benchmarks.fit_cost_constants            # minutes: up to 64 000 latents, and 200 000
+    python -m benchmarks.fit_cost_constants            # minutes: up to 300 000 latents
     python -m benchmarks.fit_cost_constants --large    # a million latents as well
 
 Each run fits once in a process of its own and tells, for every stage, its seconds and its peak
-memory beyond what the process held with the latents loaded. Times are fitted in logarithms by least
-squares; the memory beyond the arrays with names by non-negative least squares.
+memory beyond what the process held with the latents loaded. The seconds of each step that
+`geoquant.work` counts are fitted by least absolute errors, so that fits which had luck count
+little; the memory beyond the arrays with names by least squares. Nothing is negative, and relative
+errors count. What is printed last was not fitted.
 """
 
 from __future__ import annotations
@@ -13,14 +15,15 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import math
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
+from benchmarks.datasets import latents, mixture
 from benchmarks.measure import ROOT, run
 from geoquant.cost import (
     STAGES,
@@ -29,53 +32,62 @@ from geoquant.cost import (
     named_bytes,
     scratch_features,
     scratch_key,
+    search_is_exact,
     seconds_by_stage,
-    time_features,
     time_key,
 )
 from geoquant.cost_constants import SCRATCH, TIME
+from geoquant.graph.knn import RECALL_TARGET
+from geoquant.work import work_by_stage
 
 TARGET = ROOT / "geoquant" / "cost_constants.py"
-#: What the time of each stage is taken to depend on.
-TIME_FEATURES = {
-    "rows": ("one", "log n", "log d"),
-    "neighbours": ("one", "log n", "log² n", "log d", "log k", "log threads"),
-    "graph": ("one", "log n", "log k"),
-    "clustering": ("one", "log n", "log k", "log K", "log n log K", "log threads"),
-    "codebook": ("one", "log n", "log d"),
-}
 SCRATCH_FEATURES = {
     "neighbours": ("latents", "nodes", "fixed"),
     "clustering": ("nodes", "nodes of each thread", "edges", "fixed"),
     "codebook": ("nodes", "nodes of each thread", "edges", "fixed"),
 }
-#: (n, d, n_neighbors, n_clusters)
+#: (source, n, d, n_neighbors, n_clusters, algorithm, n_jobs); mnist and draws have 20 dimensions
 GRID = [
-    (2_000, 20, 10, 16),
-    (4_000, 20, 10, 64),
-    (4_000, 20, 10, 16),
-    (8_000, 10, 10, 64),
-    (8_000, 20, 10, 256),
-    (16_000, 20, 10, 64),
-    (16_000, 40, 15, 64),
-    (32_000, 20, 10, 64),
-    (32_000, 10, 15, 512),
-    (60_000, 20, 10, 64),
-    (60_000, 20, 10, 1024),
-    (100_000, 20, 10, 1024),
-    (200_000, 10, 10, 1024),
-    (200_000, 20, 15, 2048),
+    ("mnist", 2_000, 20, 10, 16, "auto", 2),
+    ("mnist", 5_000, 20, 10, 64, "auto", 2),
+    ("mixture", 8_000, 20, 10, 16, "auto", 2),
+    ("mnist", 12_000, 20, 10, 16, "auto", 2),
+    ("mnist", 16_000, 20, 10, 1024, "auto", 2),
+    ("mnist", 20_000, 20, 10, 64, "auto", 1),
+    ("mixture", 20_000, 8, 10, 64, "auto", 2),
+    ("mixture", 20_000, 64, 10, 256, "auto", 2),
+    ("mnist", 30_000, 20, 10, 16, "auto", 2),
+    ("mnist", 30_000, 20, 10, 256, "auto", 2),
+    ("mixture", 40_000, 20, 10, 64, "auto", 2),
+    ("mnist", 60_000, 20, 10, 64, "auto", 2),
+    ("mixture", 60_000, 64, 15, 64, "auto", 2),
+    ("draws", 80_000, 20, 10, 64, "auto", 2),
+    ("mixture", 100_000, 20, 10, 1024, "auto", 2),
+    ("mixture", 100_000, 20, 10, 256, "auto", 1),
+    ("mixture", 120_000, 8, 10, 256, "auto", 2),
+    ("mixture", 150_000, 64, 10, 256, "auto", 2),
+    ("mixture", 200_000, 20, 10, 64, "auto", 2),
+    ("draws", 250_000, 20, 10, 512, "auto", 2),
+    ("draws", 300_000, 20, 10, 1024, "auto", 2),
+    ("mnist", 4_000, 20, 10, 16, "swap", 2),
+    ("mixture", 16_000, 20, 10, 64, "swap", 2),
+    ("mnist", 30_000, 20, 10, 256, "swap", 2),
+    ("mixture", 8_000, 20, 10, 16, "alternate", 2),
+    ("mnist", 16_000, 20, 10, 64, "alternate", 2),
+    ("mixture", 60_000, 20, 10, 256, "alternate", 2),
+    ("mixture", 60_000, 20, 10, 1024, "alternate", 2),
 ]
-LARGE = [(500_000, 20, 10, 1024), (1_000_000, 20, 10, 1024)]
-
-
-def cloud(n: int, d: int) -> np.ndarray:
-    """A curved five-dimensional sheet in d dimensions, with noise: as latents are."""
-    rng = np.random.default_rng(0)
-    inner = rng.standard_normal((n, 5)).astype(np.float32)
-    bend, spread = (rng.standard_normal(s).astype(np.float32) for s in ((5, 16), (16, d)))
-    noise = rng.standard_normal((n, d)).astype(np.float32)
-    return np.ascontiguousarray(np.tanh(inner @ bend) @ spread + 0.1 * noise)
+HELD_OUT = [
+    ("mnist", 10_000, 20, 10, 64, "auto", 2),
+    ("mixture", 25_000, 32, 10, 64, "auto", 2),
+    ("mnist", 45_000, 20, 10, 128, "auto", 2),
+    ("mixture", 60_000, 8, 10, 1024, "auto", 2),
+    ("mixture", 100_000, 64, 10, 64, "auto", 2),
+    ("draws", 120_000, 20, 10, 16, "auto", 2),
+    ("mixture", 150_000, 32, 10, 64, "auto", 2),
+    ("draws", 200_000, 20, 10, 1024, "auto", 2),
+]
+LARGE = [("draws", 1_000_000, 20, 10, 1024, "auto", 2)]
 
 
 # ------------------------------------------------------------------------- in the fresh process
@@ -118,14 +130,32 @@ class Recorder:
         setattr(owner, name, entered)
 
 
-def measure(n: int, d: int, k: int, n_clusters: int, algorithm: str, n_jobs: int) -> dict[str, Any]:
+def points_compared(sizes: Any, pairs: Any) -> float:
+    """With how many a point is compared, by the sizes of cells and the pairs of them compared."""
+    sizes, pairs = np.asarray(sizes, float), np.asarray(pairs)
+    compared = 2 * (sizes[pairs[:, 0]] @ sizes[pairs[:, 1]]) + sizes @ sizes
+    return float(compared / sizes.sum())
+
+
+def measure(
+    source: str, n: int, d: int, k: int, n_clusters: int, algorithm: str, n_jobs: int
+) -> dict[str, Any]:
     """Fit once; seconds and bytes beyond the start of each stage."""
     import geoquant as gq
     import geoquant.fit as fit
+    from geoquant import _core
     from geoquant.memory import resident_bytes
 
-    gq.fit_codebook(cloud(300, d), 8, algorithm=algorithm, random_state=0)  # loads everything
-    x = cloud(n, d)
+    small = mixture(300, d).latents
+    gq.fit_codebook(small, 8, algorithm=algorithm, random_state=0)  # loads everything
+    x = mixture(n, d).latents if source == "mixture" else latents(n, source).latents.copy()
+    compared, knn_join = [], _core.knn_join
+
+    def noted(points: Any, order: Any, sizes: Any, pairs: Any, *others: Any) -> Any:
+        compared.append(points_compared(sizes, pairs))
+        return knn_join(points, order, sizes, pairs, *others)
+
+    _core.knn_join = noted
     ctypes.CDLL(None).malloc_trim(0)  # what making them left behind is not memory of the fit
     before, recorder = resident_bytes(), Recorder()
     recorder.wrap(fit, "distinct_rows", "rows", "neighbours")
@@ -136,8 +166,9 @@ def measure(n: int, d: int, k: int, n_clusters: int, algorithm: str, n_jobs: int
     )
     recorder.enter(None)
     return {
-        "shape": [n, d, k, n_clusters, algorithm, n_jobs],
-        "is_exact": fitted.graph.recall == 1,
+        "shape": [source, n, d, k, n_clusters, algorithm, n_jobs],
+        "is_exact": search_is_exact(n, RECALL_TARGET),
+        "compared": compared[0],
         "entries_per_neighbor": fitted.graph.indices.size / (n * k),
         "seconds": recorder.seconds,
         "bytes": {stage: peak - before for stage, peak in recorder.peak.items()},
@@ -154,44 +185,47 @@ def measured(*shape: Any) -> dict[str, Any]:
 
 
 def shape_of(result: dict[str, Any]) -> FitShape:
-    n, d, k, n_clusters, algorithm, n_jobs = result["shape"]
+    _, n, d, k, n_clusters, algorithm, n_jobs = result["shape"]
     return FitShape(
-        n, d, n_clusters, k, algorithm, result["is_exact"], n_jobs, result["entries_per_neighbor"]
+        n,
+        d,
+        n_clusters,
+        k,
+        algorithm,
+        result["is_exact"],
+        n_jobs,
+        result["entries_per_neighbor"],
+        result["compared"],
     )
 
 
 def fit_times(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    samples: dict[str, list[tuple[list[float], float]]] = {}
-    names = {}
+    samples: dict[str, list[tuple[dict[str, float], float]]] = {}
     for result in results:
         shape = shape_of(result)
-        features = time_features(shape)
+        work = work_by_stage(shape)
         for stage in STAGES:
-            key = time_key(stage, shape)
-            names[key] = TIME_FEATURES[stage]
-            # Large fits count more: they are what is estimated, and small ones are noisy.
-            weight = math.sqrt(shape.n / 10_000)
-            row = [features[name] * weight for name in names[key]]
-            samples.setdefault(key, []).append((row, weight * math.log(result["seconds"][stage])))
-    return {key: _least_squares(names[key], rows) for key, rows in sorted(samples.items())}
+            taken = result["seconds"][stage]
+            weight = 1 / (taken + 0.01)  # relative errors count, but not those of milliseconds
+            row = {step: count * weight for step, count in work[stage].items()}
+            samples.setdefault(time_key(stage, shape), []).append((row, taken * weight))
+    return {key: _rates(rows) for key, rows in sorted(samples.items())}
 
 
-def _least_squares(
-    names: tuple[str, ...], rows: list[tuple[list[float], float]]
-) -> dict[str, float]:
-    """Least squares with a little ridge about zero, for what the measurements do not tell."""
-    a, y = np.array([r for r, _ in rows]), np.array([v for _, v in rows])
-    ridge = 0.1 * np.eye(len(names))
-    ridge[0] = 0
-    solution = np.linalg.lstsq(
-        np.vstack([a, ridge]), np.append(y, np.zeros(len(names))), rcond=None
-    )
-    return {name: round(float(c), 4) for name, c in zip(names, solution[0], strict=True)}
+def _rates(rows: list[tuple[dict[str, float], float]]) -> dict[str, float]:
+    names = list(rows[0][0])
+    counts = np.array([[row[name] for name in names] for row, _ in rows])
+    scale = np.maximum(counts.max(axis=0), 1e-300)
+    taken = np.array([relative for _, relative in rows])
+    weight = np.ones(len(rows))
+    for _ in range(30):  # least squares of errors over the root of what they were before
+        root = np.sqrt(weight)
+        solution, _ = nnls(root[:, None] * counts / scale, root * taken)
+        weight = 1 / np.maximum(np.abs(counts / scale @ solution - taken), 0.03)
+    return {n: float(f"{c:.4g}") for n, c in zip(names, solution / scale, strict=True) if c > 0}
 
 
 def fit_scratch(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    from scipy.optimize import nnls
-
     samples: dict[str, list[tuple[list[float], float]]] = {}
     names = {}
     for result in results:
@@ -234,7 +268,7 @@ def write() -> None:
     ]
     for comment, name, table in (
         ("Bytes of scratch, per byte of each feature.", "SCRATCH", SCRATCH),
-        ("The logarithm of seconds, per unit of each feature.", "TIME", TIME),
+        ("Seconds of each step, on the machine measured.", "TIME", TIME),
     ):
         lines += [f"#: {comment}", f"{name}: dict[str, dict[str, float]] = {{"]
         for key, constants in table.items():
@@ -245,36 +279,29 @@ def write() -> None:
 
 
 def main() -> None:
-    from geoquant.clustering.kmedoids import ALGORITHMS
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--large", action="store_true", help="a million latents as well")
-    parser.add_argument("--one", nargs=6, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=7, help=argparse.SUPPRESS)
     parser.add_argument(
         "--from", dest="recorded", help="take measurements from a file of these lines"
     )
     arguments = parser.parse_args()
     if arguments.one:
-        n, d, k, n_clusters, algorithm, n_jobs = arguments.one
-        found = measure(int(n), int(d), int(k), int(n_clusters), algorithm, int(n_jobs))
-        print(json.dumps(found))
+        source, *sizes, algorithm, n_jobs = arguments.one
+        print(json.dumps(measure(source, *map(int, sizes), algorithm, int(n_jobs))))
         return
     if arguments.recorded:
         results = [json.loads(s) for s in Path(arguments.recorded).read_text().splitlines() if s]
     else:
-        grid = GRID + (LARGE if arguments.large else [])
-        results = [
-            measured(*shape, algorithm, n_jobs)
-            for algorithm in ALGORITHMS
-            for i, shape in enumerate(grid)
-            for n_jobs in ([2, 1] if i % 5 == 3 else [2])
-            if algorithm != "alternate" or shape[0] / shape[3] <= 1000
-        ]
-    for table, fitted in ((SCRATCH, fit_scratch(results)), (TIME, fit_times(results))):
+        large = LARGE if arguments.large else []
+        results = [measured(*shape) for shape in GRID + HELD_OUT + large]
+    fitted = [r for r in results if tuple(r["shape"]) in GRID]
+    for table, constants in ((SCRATCH, fit_scratch(fitted)), (TIME, fit_times(fitted))):
         table.clear()
-        table.update(fitted)
+        table.update(constants)
     write()
-    report(results)
+    report(fitted)
+    report([r for r in results if r not in fitted])
 
 
 if __name__ == "__main__":

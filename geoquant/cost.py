@@ -1,18 +1,19 @@
 """What a fit costs, as arithmetic: bytes of each stage by array, and seconds of each stage.
 
-What the stages hold of arrays with a name is written down here; what the kernels need beside it,
-and how their time grows, are the few numbers of `cost_constants`, fitted to measurements by
-``python -m benchmarks.fit_cost_constants``.
+Bytes are those of the arrays that each stage holds, by name, and a little scratch. Seconds are the
+steps that `geoquant.work` counts, times the seconds of a step. The few numbers of `cost_constants`
+are fitted to measurements by ``python -m benchmarks.fit_cost_constants``.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from geoquant.clustering.multilevel import n_coarse_nodes
 from geoquant.cost_constants import SCRATCH, TIME
 from geoquant.graph.knn import EXACT_LIMIT
 from geoquant.progress import n_threads
+from geoquant.work import n_cells_of, work_by_stage
 
 #: What a fit consists of, in order.
 STAGES = ("rows", "neighbours", "graph", "clustering", "codebook")
@@ -36,6 +37,11 @@ class FitShape:
         Threads.
     entries_per_neighbor : float
         Directed edges of the graph over ``n * n_neighbors``: from 1, all neighbours mutual, to 2.
+    compared : float
+        Points that each point is compared with where the search is not exact, if there are so
+        many.
+    perturbs : bool
+        Whether an optimum is perturbed as `geodesic_kmedoids` does by default.
     """
 
     n: int
@@ -46,12 +52,20 @@ class FitShape:
     is_exact: bool
     n_threads: int
     entries_per_neighbor: float = 1.4
+    compared: float = 40_000.0
+    perturbs: bool = True
 
     @property
     def n_entries(self) -> int:
         """Directed edges of the graph, about."""
         most = self.n * (self.n - 1)
         return min(most, int(self.entries_per_neighbor * self.n * self.n_neighbors))
+
+    @property
+    def n_compared(self) -> float:
+        """Points that each point is compared with; all, if near cells hold half of them."""
+        is_join_of_all = self.is_exact or self.compared > self.n / 2
+        return float(self.n) if is_join_of_all else self.compared
 
 
 def search_is_exact(n: int, recall_target: float) -> bool:
@@ -84,7 +98,7 @@ def bytes_by_array(shape: FitShape) -> dict[str, dict[str, int]]:
     --------
     >>> from geoquant.cost import FitShape, bytes_by_array
     >>> shape = FitShape(1000, 2, 8, 10, "swap", True, 1)
-    >>> bytes_by_array(shape)["graph"]["neighbours and distances"]
+    >>> bytes_by_array(shape)["neighbours"]["neighbours and distances"]
     80000
     """
     arrays = named_bytes(shape)
@@ -100,18 +114,49 @@ def named_bytes(shape: FitShape) -> dict[str, dict[str, int]]:
     n, entries = shape.n, shape.n_entries
     rows = {"rows, nodes and weights": 20 * n}
     near = {"neighbours and distances": 8 * n * shape.n_neighbors}
-    graph = {"edges": 8 * entries + 8 * (n + 1)}
+    edges = {"edges": 8 * entries + 8 * (n + 1)}
+    packed = {"edges as searches walk them": 8 * entries + 16 * n}
     found = {
         "codes and distances": 24 * n,
         "anchors with codes and distances": 4 * n * shape.d + 12 * n,
     }
     return {
         "rows": {"hashes and their order": 42 * n},
-        "neighbours": rows | near,
-        "graph": rows | near | graph | {"places in rows": 8 * n},
-        "clustering": rows | graph,
-        "codebook": rows | graph | found,
+        "neighbours": rows | near | _search_bytes(shape),
+        "graph": rows | max(near | {"places in rows": 8 * n}, packed, key=_total) | edges,
+        "clustering": rows | edges | packed | _clustering_bytes(shape),
+        "codebook": rows | edges | packed | found,
     }
+
+
+def _search_bytes(shape: FitShape) -> dict[str, int]:
+    """What the search for neighbours holds: a slot for each point, and a few without one."""
+    n_proposed = shape.n_neighbors + 2 + shape.n_neighbors // 4
+    capacity = (n_proposed + n_proposed // 4 + 8 + 15) // 16 * 16
+    n_cells = n_cells_of(shape)
+    slots = shape.n + 8 * n_cells
+    pairs = int(n_cells**2 * shape.n_compared / shape.n / 2)
+    return {
+        "candidates of each point": (8 * capacity + 8) * slots,
+        "points as they are compared": 4 * (shape.d + 3) * slots,
+        "points in order of cells": 12 * shape.n,
+        "pairs of cells": 40 * pairs,
+    }
+
+
+def _clustering_bytes(shape: FitShape) -> dict[str, int]:
+    """The larger of what swaps and contraction hold; `alternate` holds less than either."""
+    n = shape.n
+    if shape.algorithm == "alternate":
+        return {"labels, distances and medoids": 40 * n + 24 * n * shape.n_threads}
+    swaps = {"swaps": 60 * n + 20 * n, "swaps of each thread": 8 * n * shape.n_threads}
+    contraction = {"cells of nodes": 28 * n, "edges between cells": 8 * shape.n_entries}
+    is_contracted = n_coarse_nodes(n, shape.n_clusters) > 0
+    return max(swaps, contraction, key=_total) if is_contracted else swaps
+
+
+def _total(arrays: dict[str, int]) -> int:
+    return sum(arrays.values())
 
 
 def shape_of_fit(
@@ -168,21 +213,6 @@ def scratch_features(shape: FitShape) -> dict[str, float]:
     }
 
 
-def time_features(shape: FitShape) -> dict[str, float]:
-    """What the logarithm of a time may be linear in."""
-    log_n, log_clusters = math.log(shape.n), math.log(shape.n_clusters)
-    return {
-        "one": 1.0,
-        "log n": log_n,
-        "log² n": log_n**2,
-        "log d": math.log(shape.d),
-        "log k": math.log(shape.n_neighbors),
-        "log K": log_clusters,
-        "log n log K": log_n * log_clusters,
-        "log threads": math.log(shape.n_threads),
-    }
-
-
 def scratch_key(stage: str, shape: FitShape) -> str:
     """Under which name the constants of a stage's scratch are kept.
 
@@ -198,20 +228,23 @@ def scratch_key(stage: str, shape: FitShape) -> str:
 
 
 def time_key(stage: str, shape: FitShape) -> str:
-    """Under which name the constants of a stage's time are kept: each algorithm has its own.
+    """Under which name the constants of a stage's time are kept: 'auto' and 'swap' share theirs.
 
     Examples
     --------
     >>> from geoquant.cost import FitShape, time_key
     >>> time_key("clustering", FitShape(1000, 2, 8, 10, "swap", True, 1))
-    'clustering, swap'
+    'clustering, swaps'
     """
-    is_clustering = stage == "clustering"
-    return f"clustering, {shape.algorithm}" if is_clustering else scratch_key(stage, shape)
+    if stage != "clustering":
+        return scratch_key(stage, shape)
+    return "clustering, alternate" if shape.algorithm == "alternate" else "clustering, swaps"
 
 
-def seconds_by_stage(shape: FitShape) -> dict[str, float]:
+def seconds_by_stage(shape: FitShape, tries: str = "likely") -> dict[str, float]:
     """Seconds that each stage took, at such a shape, on the machine of the constants.
+
+    `tries` as for `work_by_stage`.
 
     Examples
     --------
@@ -220,9 +253,8 @@ def seconds_by_stage(shape: FitShape) -> dict[str, float]:
     >>> list(seconds_by_stage(small))
     ['rows', 'neighbours', 'graph', 'clustering', 'codebook']
     """
-    features = time_features(shape)
-    seconds = {}
-    for stage in STAGES:
-        constants = TIME[time_key(stage, shape)]
-        seconds[stage] = math.exp(sum(c * features[name] for name, c in constants.items()))
-    return seconds
+    work = work_by_stage(shape, tries)
+    return {
+        stage: sum(c * work[stage][step] for step, c in TIME[time_key(stage, shape)].items())
+        for stage in STAGES
+    }

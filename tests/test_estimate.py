@@ -82,9 +82,9 @@ def test_more_takes_more(name: str) -> None:
 @pytest.mark.parametrize(
     "shape",
     [
-        (40_000, 30, 15, 1024, "alternate", 2),
-        (90_000, 10, 10, 2048, "alternate", 1),
-        (30_000, 10, 10, 2048, "swap", 2),
+        ("mixture", 40_000, 30, 15, 1024, "alternate", 2),
+        ("mixture", 90_000, 10, 10, 2048, "alternate", 1),
+        ("mixture", 45_000, 10, 10, 64, "auto", 2),
     ],
 )
 def test_peak_memory_is_as_said(request: pytest.FixtureRequest, shape: tuple) -> None:
@@ -95,7 +95,7 @@ def test_peak_memory_is_as_said(request: pytest.FixtureRequest, shape: tuple) ->
     command = [sys.executable, "-m", "benchmarks.fit_cost_constants", "--one", *map(str, shape)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     measured = json.loads(done.stdout)
-    n, d, k, n_clusters, algorithm, n_jobs = shape
+    _, n, d, k, n_clusters, algorithm, n_jobs = shape
     model = FitShape(
         n,
         d,
@@ -105,9 +105,31 @@ def test_peak_memory_is_as_said(request: pytest.FixtureRequest, shape: tuple) ->
         measured["is_exact"],
         n_jobs,
         measured["entries_per_neighbor"],
+        measured["compared"],
     )
     peak = max(measured["bytes"].values())
     assert max(bytes_by_stage(model).values()) == pytest.approx(peak, rel=0.25, abs=3e6)
+
+
+def test_random_draws_widen_the_range() -> None:
+    """Where a pass over all nodes costs too much, three draws are the least, all affordable most."""
+    few, many = (
+        [
+            sum(seconds_by_stage(replace(SHAPE, n=n, n_clusters=64, algorithm="auto"), t).values())
+            for t in ("least", "likely", "most")
+        ]
+        for n in (60_000, 1_000_000)
+    )
+    assert few[0] == few[1] == few[2]
+    assert many[0] < many[1] < many[2]
+
+
+def test_points_are_compared_with_near_cells_only_where_those_are_few() -> None:
+    """Half of all points or more: then all are."""
+    shape = replace(SHAPE, n=100_000, is_exact=False)
+    assert replace(shape, compared=60_000.0).n_compared == 100_000
+    assert replace(shape, compared=40_000.0).n_compared == 40_000
+    assert replace(shape, compared=40_000.0, is_exact=True).n_compared == 100_000
 
 
 # ---------------------------------------------------------------------------------------- estimate
@@ -124,6 +146,8 @@ def test_an_estimate_names_the_fit_and_its_stages() -> None:
     assert estimate.peak_bytes == max(estimate.bytes.values())
     assert estimate.total_seconds == pytest.approx(sum(estimate.seconds.values()))
     assert all(seconds > 0 for seconds in estimate.seconds.values())
+    least, most = estimate.seconds_range
+    assert least < estimate.total_seconds < most
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 1, 2), (3, 2, 1), (30, 2, 30)])

@@ -62,6 +62,7 @@ def _facts(estimate: FitEstimate, available: int | None) -> dict[str, Any]:
         "fits_in_memory": available is None or needed <= available,
         "seconds": {stage: round(s, 4) for stage, s in estimate.seconds.items()},
         "total_seconds": round(estimate.total_seconds, 4),
+        "seconds_range": [round(s, 4) for s in estimate.seconds_range],
     }
 
 
@@ -75,6 +76,8 @@ def _print_table(title: str, estimate: FitEstimate, available: int | None) -> No
     for stage, seconds in estimate.seconds.items():
         click.echo(f"  {stage:<12}{seconds:>10.2f} s{shown(estimate.bytes[stage]):>14}")
     click.echo(f"  {'in all':<12}{estimate.total_seconds:>10.2f} s{shown(estimate.peak_bytes):>14}")
+    least, most = estimate.seconds_range
+    click.echo(f"between {least:.2f} and {most:.2f} s, by how soon the clustering stops improving")
     needed = estimate.input_bytes + estimate.peak_bytes
     there_is = "" if available is None else f"; {shown(available)} available"
     click.echo(

@@ -32,6 +32,7 @@ KEYS = {
     "fits_in_memory",
     "seconds",
     "total_seconds",
+    "seconds_range",
 }
 
 
