@@ -112,7 +112,7 @@ def test_peak_memory_is_as_said(request: pytest.FixtureRequest, shape: tuple) ->
 
 
 def test_random_draws_widen_the_range() -> None:
-    """Where a pass over all nodes costs too much, three draws are the least, all affordable most."""
+    """Where a pass over all nodes costs too much, three draws are least, all affordable most."""
     few, many = (
         [
             sum(seconds_by_stage(replace(SHAPE, n=n, n_clusters=64, algorithm="auto"), t).values())

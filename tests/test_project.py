@@ -46,6 +46,7 @@ ORDER = [
     "geoquant.multistage",
     "geoquant.memory",
     "geoquant.cost_constants",
+    "geoquant.work",
     "geoquant.cost",
     "geoquant.fit",
     "geoquant.estimate",
