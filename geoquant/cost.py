@@ -7,65 +7,14 @@ are fitted to measurements by ``python -m benchmarks.fit_cost_constants``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from geoquant.clustering.multilevel import n_coarse_nodes
 from geoquant.cost_constants import SCRATCH, TIME
 from geoquant.graph.knn import EXACT_LIMIT
 from geoquant.progress import n_threads
-from geoquant.work import n_cells_of, work_by_stage
+from geoquant.work import FitShape, n_cells_of, work_by_stage
 
 #: What a fit consists of, in order.
 STAGES = ("rows", "neighbours", "graph", "clustering", "codebook")
-
-
-@dataclass(frozen=True)
-class FitShape:
-    """What the cost of a fit depends on.
-
-    Parameters
-    ----------
-    n, d : int
-        Latents, and numbers in each.
-    n_clusters, n_neighbors : int
-        As for `fit_codebook`.
-    algorithm : str
-        As for `geodesic_kmedoids`.
-    is_exact : bool
-        Whether neighbours are searched exactly; see `search_is_exact`.
-    n_threads : int
-        Threads.
-    entries_per_neighbor : float
-        Directed edges of the graph over ``n * n_neighbors``: from 1, all neighbours mutual, to 2.
-    compared : float
-        Points that each point is compared with where the search is not exact, if there are so
-        many.
-    perturbs : bool
-        Whether an optimum is perturbed as `geodesic_kmedoids` does by default.
-    """
-
-    n: int
-    d: int
-    n_clusters: int
-    n_neighbors: int
-    algorithm: str
-    is_exact: bool
-    n_threads: int
-    entries_per_neighbor: float = 1.4
-    compared: float = 40_000.0
-    perturbs: bool = True
-
-    @property
-    def n_entries(self) -> int:
-        """Directed edges of the graph, about."""
-        most = self.n * (self.n - 1)
-        return min(most, int(self.entries_per_neighbor * self.n * self.n_neighbors))
-
-    @property
-    def n_compared(self) -> float:
-        """Points that each point is compared with; all, if near cells hold half of them."""
-        is_join_of_all = self.is_exact or self.compared > self.n / 2
-        return float(self.n) if is_join_of_all else self.compared
 
 
 def search_is_exact(n: int, recall_target: float) -> bool:
@@ -96,7 +45,8 @@ def bytes_by_array(shape: FitShape) -> dict[str, dict[str, int]]:
 
     Examples
     --------
-    >>> from geoquant.cost import FitShape, bytes_by_array
+    >>> from geoquant.cost import bytes_by_array
+    >>> from geoquant.work import FitShape
     >>> shape = FitShape(1000, 2, 8, 10, "swap", True, 1)
     >>> bytes_by_array(shape)["neighbours"]["neighbours and distances"]
     80000
@@ -195,7 +145,8 @@ def bytes_by_stage(shape: FitShape) -> dict[str, int]:
 
     Examples
     --------
-    >>> from geoquant.cost import FitShape, bytes_by_stage
+    >>> from geoquant.cost import bytes_by_stage
+    >>> from geoquant.work import FitShape
     >>> list(bytes_by_stage(FitShape(1000, 2, 8, 10, "swap", True, 1)))
     ['rows', 'neighbours', 'graph', 'clustering', 'codebook']
     """
@@ -218,7 +169,8 @@ def scratch_key(stage: str, shape: FitShape) -> str:
 
     Examples
     --------
-    >>> from geoquant.cost import FitShape, scratch_key
+    >>> from geoquant.cost import scratch_key
+    >>> from geoquant.work import FitShape
     >>> scratch_key("neighbours", FitShape(1000, 2, 8, 10, "swap", True, 1))
     'neighbours, exact'
     """
@@ -232,7 +184,8 @@ def time_key(stage: str, shape: FitShape) -> str:
 
     Examples
     --------
-    >>> from geoquant.cost import FitShape, time_key
+    >>> from geoquant.cost import time_key
+    >>> from geoquant.work import FitShape
     >>> time_key("clustering", FitShape(1000, 2, 8, 10, "swap", True, 1))
     'clustering, swaps'
     """
@@ -248,7 +201,8 @@ def seconds_by_stage(shape: FitShape, tries: str = "likely") -> dict[str, float]
 
     Examples
     --------
-    >>> from geoquant.cost import FitShape, seconds_by_stage
+    >>> from geoquant.cost import seconds_by_stage
+    >>> from geoquant.work import FitShape
     >>> small = FitShape(1000, 2, 8, 10, "swap", True, 1)
     >>> list(seconds_by_stage(small))
     ['rows', 'neighbours', 'graph', 'clustering', 'codebook']

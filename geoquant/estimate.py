@@ -12,7 +12,6 @@ import numpy as np
 from geoquant.arguments import check_count, check_share
 from geoquant.clustering.kmedoids import ALGORITHMS, geodesic_kmedoids
 from geoquant.cost import (
-    FitShape,
     bytes_by_array,
     bytes_by_stage,
     search_is_exact,
@@ -25,7 +24,7 @@ from geoquant.graph.cells import cells_of
 from geoquant.graph.csr import MAX_NODES
 from geoquant.graph.knn import EXACT_LIMIT, RECALL_TARGET, _n_compared, _pairs_for_recall
 from geoquant.latents import check_latents
-from geoquant.work import n_cells_of
+from geoquant.work import FitShape, n_cells_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt

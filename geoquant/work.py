@@ -7,7 +7,7 @@ Searches count pairs of points and coordinates, clustering counts the nodes that
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from geoquant.clustering.multilevel import (
     _DRAWN_PER_CENTRE,
@@ -16,9 +16,6 @@ from geoquant.clustering.multilevel import (
 )
 from geoquant.clustering.swap import affordable_evaluations, automatic_perturbations
 from geoquant.graph.knn import _CELL_SIZE, _CELL_SIZE_EXACT, _MOST_CELLS
-
-if TYPE_CHECKING:
-    from geoquant.cost import FitShape
 
 # What is tried how often until nothing improves, as measured on 29 fits of 2000 to 300 000 latents;
 # and what a visit takes there, over what it takes in a pass from centres that are good already.
@@ -52,6 +49,55 @@ _NODES_OF_PERTURBATION = 2
 _NODES_OF_CELLS = 10
 
 
+@dataclass(frozen=True)
+class FitShape:
+    """What the cost of a fit depends on.
+
+    Parameters
+    ----------
+    n, d : int
+        Latents, and numbers in each.
+    n_clusters, n_neighbors : int
+        As for `fit_codebook`.
+    algorithm : str
+        As for `geodesic_kmedoids`.
+    is_exact : bool
+        Whether neighbours are searched exactly; see `geoquant.cost.search_is_exact`.
+    n_threads : int
+        Threads.
+    entries_per_neighbor : float
+        Directed edges of the graph over ``n * n_neighbors``: from 1, all neighbours mutual, to 2.
+    compared : float
+        Points that each point is compared with where the search is not exact, if there are so
+        many.
+    perturbs : bool
+        Whether an optimum is perturbed as `geodesic_kmedoids` does by default.
+    """
+
+    n: int
+    d: int
+    n_clusters: int
+    n_neighbors: int
+    algorithm: str
+    is_exact: bool
+    n_threads: int
+    entries_per_neighbor: float = 1.4
+    compared: float = 40_000.0
+    perturbs: bool = True
+
+    @property
+    def n_entries(self) -> int:
+        """Directed edges of the graph, about."""
+        most = self.n * (self.n - 1)
+        return min(most, int(self.entries_per_neighbor * self.n * self.n_neighbors))
+
+    @property
+    def n_compared(self) -> float:
+        """Points that each point is compared with; all, if near cells hold half of them."""
+        is_join_of_all = self.is_exact or self.compared > self.n / 2
+        return float(self.n) if is_join_of_all else self.compared
+
+
 def work_by_stage(shape: FitShape, tries: str = "likely") -> dict[str, dict[str, float]]:
     """Steps of each stage, by kind.
 
@@ -65,8 +111,7 @@ def work_by_stage(shape: FitShape, tries: str = "likely") -> dict[str, dict[str,
 
     Examples
     --------
-    >>> from geoquant.cost import FitShape
-    >>> from geoquant.work import work_by_stage
+    >>> from geoquant.work import FitShape, work_by_stage
     >>> work_by_stage(FitShape(1000, 2, 8, 10, "swap", True, 1))["codebook"]
     {'coordinates': 2000, 'nodes': 1000}
     """
