@@ -15,8 +15,12 @@ from geoquant.latents import check_latents
 if TYPE_CHECKING:
     from geoquant.graph.csr import Graph
 
-#: Components up to this size look for their neighbours together, in one search.
-_SMALL = 64
+#: Components up to this size ask for the nearest few of each member, and for more if that leads
+#: nowhere outside; larger ones are searched by all nodes outside them.
+_MOST_MEMBERS_ASKING = 4096
+#: For how many they ask: at first for more than the component has, if it is small.
+_ASKED = (16, 32, 64, 256, 1024)
+_MOST_ASKED_AT_FIRST = 64
 
 
 class Bridged(NamedTuple):
@@ -119,9 +123,10 @@ def bridge_components(
 
     Notes
     -----
-    Closest pairs come from nearest-neighbour searches. A component of m > 64 nodes is searched
-    by all nodes outside it, m · n comparisons; smaller ones ask together for their nearest few.
-    Exact.
+    Closest pairs come from exact searches. The members of small components ask together for their
+    nearest 16 to 64, those that find nobody outside for more, up to 1024; a larger component, or
+    one that this does not settle, is searched by all nodes outside it. Of m members that is about
+    m · n comparisons.
 
     References
     ----------
@@ -159,22 +164,59 @@ def _closest_outside(
     """The shortest edge out of each component but the largest."""
     sizes = np.bincount(labels)
     to_search = np.arange(sizes.size) != sizes.argmax()
-    is_small = to_search & (sizes <= _SMALL)
-    closest: dict[int, _Bridge] = {}
-    if is_small.any():
-        members = np.flatnonzero(is_small[labels])
-        # One more neighbour than the component holds: at least one of them lies outside.
-        k = int(sizes[is_small].max()) + 1
-        found = nearest_neighbors(x, k, x[members], n_jobs=n_jobs)
-        _keep_shortest(closest, labels, np.repeat(members, k), found.index, found.distance)
-    for component in np.flatnonzero(to_search):
-        if component in closest:
-            continue
+    asking = np.flatnonzero((to_search & (sizes <= _MOST_MEMBERS_ASKING))[labels])
+    closest, unsettled = _closest_to_members(x, labels, asking, n_jobs)
+    unsettled |= to_search & (sizes > _MOST_MEMBERS_ASKING)
+    for component in np.flatnonzero(unsettled):
         inside = np.flatnonzero(labels == component)
         outside = np.flatnonzero(labels != component)
         found = nearest_neighbors(x[inside], 1, x[outside], n_jobs=n_jobs)
         _keep_shortest(closest, labels, inside[found.index.ravel()], outside, found.distance)
     return closest
+
+
+def _closest_to_members(
+    x: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int32],
+    members: npt.NDArray[np.int64],
+    n_jobs: int | None,
+) -> tuple[dict[int, _Bridge], npt.NDArray[np.bool_]]:
+    """The shortest edges that leave from the members, and which components they do not settle."""
+    closest: dict[int, _Bridge] = {}
+    sizes = np.bincount(labels)
+    for k in _ASKED:
+        is_early = (sizes[labels[members]] >= k) & (k < _MOST_ASKED_AT_FIRST)
+        later, asking = members[is_early], members[~is_early]
+        stuck = _ask(closest, x, labels, asking, k, n_jobs)
+        members = np.concatenate([later, stuck])
+    is_unsettled = np.zeros(sizes.size, np.bool_)
+    is_unsettled[labels[members]] = True
+    return closest, is_unsettled
+
+
+def _ask(
+    closest: dict[int, _Bridge],
+    x: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int32],
+    members: npt.NDArray[np.int64],
+    k: int,
+    n_jobs: int | None,
+) -> npt.NDArray[np.int64]:
+    """Enter the shortest edges to the k nearest of each member; return whom that does not settle.
+
+    A member that has found nobody outside is further from everybody there than it has looked.
+    """
+    if not members.size:
+        return members
+    k = min(k, len(x))
+    found = nearest_neighbors(x, k, x[members], n_jobs=n_jobs)
+    _keep_shortest(closest, labels, np.repeat(members, k), found.index, found.distance)
+    shortest = np.full(labels.max() + 1, np.inf)
+    shortest[list(closest)] = [bridge.length for bridge in closest.values()]
+    own = labels[members]
+    found_nobody = (labels[found.index] == own[:, None]).all(axis=1)
+    stuck: npt.NDArray[np.int64] = members[found_nobody & (found.distance[:, -1] <= shortest[own])]
+    return stuck
 
 
 def _keep_shortest(
@@ -192,7 +234,9 @@ def _keep_shortest(
     order = np.lexsort((high, low, distance, labels[member]))
     _, first = np.unique(labels[member][order], return_index=True)
     for i in order[first]:
-        closest[int(labels[member[i]])] = _Bridge(float(distance[i]), int(low[i]), int(high[i]))
+        bridge = _Bridge(float(distance[i]), int(low[i]), int(high[i]))
+        component = int(labels[member[i]])
+        closest[component] = min(bridge, closest.get(component, bridge))
 
 
 def _merge(

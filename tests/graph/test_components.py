@@ -81,7 +81,7 @@ def test_bridges_are_the_minimum_spanning_forest(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(
     "sizes",
-    [[5] * 8, [70, 80, 66], [100, 64, 65, 3, 1], [64, 64], [65, 65], [1] * 20],
+    [[5] * 8, [70, 80, 66], [100, 64, 65, 3, 1], [64, 64], [15, 16, 17], [1] * 20],
     ids=str,
 )
 def test_components_of_every_size(sizes: list[int]) -> None:
@@ -95,8 +95,9 @@ def test_small_and_large_searches_agree(monkeypatch: pytest.MonkeyPatch) -> None
     """Where the limit between the two searches lies does not show."""
     x = blobs([6, 9, 30, 2], 5)
     expected = bridge_components(knn_graph(x, 2), x)
-    for limit in (0, 5, 1000):
-        monkeypatch.setattr(components, "_SMALL", limit)
+    for limit, asked in ((0, (16,)), (5, (16,)), (1000, (1,)), (1000, (2, 4)), (1000, (3, 64))):
+        monkeypatch.setattr(components, "_MOST_MEMBERS_ASKING", limit)
+        monkeypatch.setattr(components, "_ASKED", asked)
         found = bridge_components(knn_graph(x, 2), x)
         assert found.bridges.tolist() == expected.bridges.tolist()
 
