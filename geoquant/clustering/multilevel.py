@@ -161,7 +161,7 @@ def near_swaps(
     for _ in range(_MOST_NEAR_ROUNDS):
         candidates = generator.permutation(_nodes_near_centres(paths, is_changed))
         centres, energy, n_swaps, *_ = _core.swap_centres(
-            graph.arrays, weights, power, centres, candidates, 4 * candidates.size, n_threads
+            graph.arrays, weights, power, centres, candidates, candidates.size, n_threads
         )
         history.append(min(history[-1], energy))
         if n_swaps == 0:
@@ -225,7 +225,7 @@ def sampled_swaps(
     for start in range(0, drawn.size, n_at_once):
         candidates = drawn[start : start + n_at_once]
         found, energy, n_swaps, *_ = _core.swap_centres(
-            graph.arrays, weights, power, step.centres, candidates, 2 * n_at_once, n_threads
+            graph.arrays, weights, power, step.centres, candidates, candidates.size, n_threads
         )
         if progress is not None:
             progress("swaps", min(start + n_at_once, drawn.size), drawn.size)

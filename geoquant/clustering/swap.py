@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: What `affordable_evaluations` may spend, in node visits of the searches: so many, and so many
 #: for each node. Two passes over 60 000 nodes with 64 centres; a second on two cores.
 _VISITS_TO_SPEND = 2e8
-_VISITS_PER_NODE_TO_SPEND = 400
+_VISITS_PER_NODE_TO_SPEND = 500
 #: The same for `automatic_perturbations`, and how many are too few to bother.
 _VISITS_TO_PERTURB = 9e7
 _LEAST_PERTURBATIONS = 4
@@ -115,7 +115,7 @@ def affordable_evaluations(n_nodes: int, n_clusters: int) -> int:
     --------
     >>> from geoquant.clustering.swap import affordable_evaluations
     >>> affordable_evaluations(60_000, 64), affordable_evaluations(1_000_000, 64)
-    (119466, 19200)
+    (122666, 22400)
     """
     visits = _VISITS_TO_SPEND + _VISITS_PER_NODE_TO_SPEND * n_nodes
     return int(visits * n_clusters / (2 * n_nodes))
