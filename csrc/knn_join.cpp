@@ -31,11 +31,11 @@ float least_threshold(const PackedPoints& packed, std::int64_t b, const Candidat
   return least;
 }
 
-void score_pair(const SearchContext& context, const PackedPoints& packed, std::int64_t a,
-                std::int64_t b, const CandidateView& buffers) {
+void score_pair(const SearchContext& context, const PackedPoints& packed, const BlockBalls& balls,
+                std::int64_t a, std::int64_t b, const CandidateView& buffers) {
   const float least = std::min(least_threshold(packed, a, buffers),
                                least_threshold(packed, b, buffers));
-  if (a != b && packed.all_below(least, a, b)) return;
+  if (a != b && balls.all_below(least, a, b)) return;
   score_tiles(context.simd,
               {packed.dim, packed.block(a), packed.block(b), a == b ? Pairs::kWithin : Pairs::kBoth,
                packed.scoring == Scoring::kByDifferences, buffers, buffers});
@@ -43,16 +43,18 @@ void score_pair(const SearchContext& context, const PackedPoints& packed, std::i
 
 void score_rounds(const SearchContext& context, const PackedPoints& packed, const Rounds& rounds,
                   const CandidateView& buffers) {
-  context.pool.for_each(packed.n_blocks(), context.control,
-                        [&](std::int64_t b, int) { score_pair(context, packed, b, b, buffers); });
+  const BlockBalls balls(packed, context.pool, context.control);
+  context.pool.for_each(packed.n_blocks(), context.control, [&](std::int64_t b, int) {
+    score_pair(context, packed, balls, b, b, buffers);
+  });
   const std::int64_t n_rounds = static_cast<std::int64_t>(rounds.size()) + 1;
   context.control.progress(1, n_rounds);
   for (std::size_t r = 0; r < rounds.size(); ++r) {
     const std::vector<CellPair>& round = rounds[r];
-    context.pool.for_each(static_cast<std::int64_t>(round.size()), context.control,
-                          [&](std::int64_t i, int) {
-                            score_pair(context, packed, round[i].first, round[i].second, buffers);
-                          });
+    context.pool.for_each(
+        static_cast<std::int64_t>(round.size()), context.control, [&](std::int64_t i, int) {
+          score_pair(context, packed, balls, round[i].first, round[i].second, buffers);
+        });
     context.control.progress(static_cast<std::int64_t>(r) + 2, n_rounds);
   }
 }
@@ -76,9 +78,10 @@ std::vector<QueryBatch> decide_all(const SearchContext& context, const PackedPoi
 
 std::vector<QueryBatch> join(const SearchContext& context, const CellPairs& cells) {
   const Scoring scoring = Scoring::kByProducts;
-  const PackedPoints packed = packed_points(context.points, cells.order, cells.cell_sizes,
-                                            normalization_of(context.points, scoring), scoring,
-                                            context.pool, context.control);
+  const PackedPoints packed = packed_points(
+      context.points, cells.order, cells.cell_sizes,
+      normalization_of(context.points, scoring, context.pool, context.control), scoring,
+      context.pool, context.control);
   CandidateBuffers buffers(packed.id, n_proposed(context.found.n_kept));
   score_rounds(context, packed, in_rounds(cells.pairs, cells.cell_sizes.size()), buffers.view());
   return decide_all(context, packed, buffers.view());

@@ -129,7 +129,8 @@ void settle(const SearchContext& context, const std::vector<NodeId>& order,
   drop_empty();
   if (unsure.empty()) return;
   const Scoring scoring = Scoring::kByDifferences;
-  const Normalization normalization = normalization_of(context.points, scoring);
+  const Normalization normalization = normalization_of(context.points, scoring, context.pool,
+                                                       context.control);
   const PackedPoints packed = packed_points(context.points, order, block_sizes, normalization,
                                             scoring, context.pool, context.control);
   search_batches(context, packed, normalization, unsure, [](std::int64_t) {});
@@ -150,7 +151,7 @@ Neighbors search(const Points& points, const std::vector<NodeId>& order,
   const SearchContext context{points, queries, self, simd, pool, control, found};
   {
     const Scoring scoring = Scoring::kByProducts;
-    const Normalization normalization = normalization_of(points, scoring);
+    const Normalization normalization = normalization_of(points, scoring, pool, control);
     const PackedPoints packed = packed_points(points, order, block_sizes, normalization, scoring,
                                               pool, control);
     const std::int64_t n_batches = static_cast<std::int64_t>(batches.size());

@@ -27,9 +27,10 @@ struct Normalization {
   int exponent = 0;           // coordinates, centred, are multiplied by 2^exponent
 };
 
-// The exponent brings the largest coordinate below 1. Summed in the order of the rows, so that it
-// does not depend on threads.
-Normalization normalization_of(const Points& points, Scoring scoring);
+// The exponent brings the largest coordinate below 1. Summed in chunks of fixed length, so that it
+// does not depend on the number of threads.
+Normalization normalization_of(const Points& points, Scoring scoring, ThreadPool& pool,
+                               RunControl& control);
 
 struct PackedPoints {
   std::int64_t dim = 0;
@@ -41,8 +42,6 @@ struct PackedPoints {
   std::vector<float> norm;                // (n_slots,)
   std::vector<NodeId> id;                 // (n_slots,), which point; kNoNode for padding
   double radius = 0.0;                    // no point has a larger norm
-  std::vector<double> block_centre;       // (n_blocks, dim)
-  std::vector<double> block_radius;       // (n_blocks,), of a ball round the centre with all points
 
   std::int64_t n_slots() const { return static_cast<std::int64_t>(id.size()); }
   std::int64_t n_blocks() const { return static_cast<std::int64_t>(block_begin.size()) - 1; }
@@ -54,9 +53,6 @@ struct PackedPoints {
   // A distance, in the unit of the points, that a pair of this score has at least: what float32 may
   // have got wrong is given away. `norm` is that of one of the two.
   double least_distance(float score, double norm) const;
-
-  // Whether every pair of points of the two blocks surely has a score below this.
-  bool all_below(float score, std::int64_t a, std::int64_t b) const;
 };
 
 // Packs the points that `order` lists; `block_sizes` says how many of them go into each block.
@@ -64,6 +60,23 @@ PackedPoints packed_points(const Points& points, const std::vector<NodeId>& orde
                            const std::vector<std::int64_t>& block_sizes,
                            const Normalization& normalization, Scoring scoring, ThreadPool& pool,
                            RunControl& control);
+
+// A ball round the points of each block.
+class BlockBalls {
+ public:
+  BlockBalls(const PackedPoints& packed, ThreadPool& pool, RunControl& control);
+
+  // Whether every pair of points of the two blocks surely has a score below this.
+  bool all_below(float score, std::int64_t a, std::int64_t b) const;
+
+ private:
+  void bound(const PackedPoints& packed, std::int64_t b);
+
+  std::int64_t dim_;
+  double score_of_squared_;     // a score over the squared distance that it stands for
+  std::vector<double> centre_;  // (n_blocks, dim)
+  std::vector<double> radius_;  // (n_blocks,)
+};
 
 // `n_points` in blocks of equal length, such that a few of them fit into the second-level cache.
 std::vector<std::int64_t> even_blocks(std::int64_t n_points, std::int64_t dim);
