@@ -61,7 +61,7 @@ LARGEST = {
     "scikit-learn BisectingKMeans": (60_000, 1_000_000),
     "faiss Kmeans, all points": (250_000, 1_000_000),
     "scikit-learn AgglomerativeClustering on its graph": (2_500, 60_000),
-    "scikit-learn SpectralClustering on its graph": (2_500, 60_000),
+    "scikit-learn SpectralClustering on its graph": (2_500, 10_000),
 }
 
 
