@@ -110,10 +110,12 @@ def estimate_fit(
     How long the clustering of many latents takes depends on luck too: whether a perturbation helps,
     so that a pass over all nodes follows, and after how many draws of random nodes no swap comes of
     them. `seconds` are in between; `seconds_range` reaches from the least to the most of that, and
-    a quarter beyond. Of eight fits of 10 000 to 200 000 latents that had no part in the constants,
-    it held the time of seven (the eighth took 3 % less); where all nodes could be tried, `seconds`
-    were within a third. Memory was within 10 %. Bridging is not counted: a graph of
-    thousands of components (a million draws of 60 000 posteriors) took 20 s more.
+    a quarter beyond. Memory was within 10 % of the measured on eight fits of 10 000 to 200 000
+    latents. Time is rougher: of six fits of 20 000 to 180 000 latents that had no part in anything
+    here, `seconds` came within a quarter of four and were too low by up to 43 % for the others,
+    where random nodes are drawn; the range held five, and the sixth took 8 % longer.
+    Bridging is not counted: a graph of
+    thousands of components (a million draws of 60 000 posteriors) took 6 s more.
 
     Parameters
     ----------

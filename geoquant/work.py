@@ -17,7 +17,7 @@ from geoquant.clustering.multilevel import (
 from geoquant.clustering.swap import affordable_evaluations, automatic_perturbations
 from geoquant.graph.knn import _CELL_SIZE, _CELL_SIZE_EXACT, _MOST_CELLS
 
-# What is tried how often until nothing improves, as measured on 29 fits of 2000 to 300 000 latents;
+# What is tried how often until nothing improves, set by hand from fits of 2000 to 300 000 latents;
 # and what a visit takes there, over what it takes in a pass from centres that are good already.
 _PASSES_FROM_SEEDS = 2.1
 _MORE_PASSES = 0.2  # times K² / n, for many centres with few nodes each
@@ -26,7 +26,7 @@ _VISIT_ON_CELLS = 1.9  # their graph has more edges a node
 _PASSES = 2.0
 #: Nodes near the centres: three rounds of 16 a centre, whose searches reach far.
 _TRIED_NEAR_CENTRE = 48
-_VISIT_NEAR = 5.0
+_VISIT_NEAR = 2.5
 #: What the lists of cells near points cost, in pairs compared for each point and cell.
 _LEAST_FOR_LISTS, _MOST_FOR_LISTS = 2.0, 10.0
 #: What is done beside the multiply-adds for each pair compared is worth so many of them.
@@ -200,14 +200,14 @@ def _passes(shape: FitShape, n_coarse: int, tries: str) -> tuple[float, float]:
     n, n_clusters, affordable = shape.n, shape.n_clusters, _affordable(shape)
     search = 2.0 * n / n_clusters
     if affordable < n:
-        # Each candidate of a draw is tried about twice; then those near the centres that changed.
+        # Each candidate of a draw is tried once; then those near the centres that changed.
         a_draw = _DRAWN_PER_CENTRE * n_clusters
         draws = _draws(affordable / a_draw, tries)
         near_visits, near_tried = _near_swaps(shape)
         again = 0.0 if n_coarse else 1.0
         if tries != "least":  # with the least, no swap comes of any draw
             again += _NEAR_AFTER_DRAW * draws
-        tried = _PASSES * draws * a_draw
+        tried = draws * a_draw
         return tried * search + again * near_visits, tried + again * near_tried
     if n_coarse:
         tried = min(affordable, _PASSES * n)
@@ -218,7 +218,7 @@ def _passes(shape: FitShape, n_coarse: int, tries: str) -> tuple[float, float]:
 
 def _draws(most: float, tries: str) -> float:
     least = min(most, float(_MOST_FRUITLESS_DRAWS))
-    return {"least": least, "likely": math.sqrt(least * most), "most": most}[tries]
+    return {"least": least, "likely": least**0.25 * most**0.75, "most": most}[tries]
 
 
 def _perturbations(shape: FitShape, perturbations: int, tries: str) -> tuple[float, float]:
