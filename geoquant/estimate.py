@@ -114,8 +114,8 @@ def estimate_fit(
     latents. Time is rougher: of six fits of 20 000 to 180 000 latents that had no part in anything
     here, `seconds` came within a quarter of four and were too low by up to 43 % for the others,
     where random nodes are drawn; the range held five, and the sixth took 8 % longer.
-    Bridging is not counted: a graph of
-    thousands of components (a million draws of 60 000 posteriors) took 6 s more.
+    Bridging is not counted: a graph of thousands of components (a million draws of 60 000
+    posteriors) took 6 s more.
 
     Parameters
     ----------

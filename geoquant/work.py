@@ -218,7 +218,9 @@ def _passes(shape: FitShape, n_coarse: int, tries: str) -> tuple[float, float]:
 
 def _draws(most: float, tries: str) -> float:
     least = min(most, float(_MOST_FRUITLESS_DRAWS))
-    return {"least": least, "likely": least**0.25 * most**0.75, "most": most}[tries]
+    return {"least": least, "likely": math.pow(least, 0.25) * math.pow(most, 0.75), "most": most}[
+        tries
+    ]
 
 
 def _perturbations(shape: FitShape, perturbations: int, tries: str) -> tuple[float, float]:
