@@ -36,9 +36,8 @@ void score_pair(const SearchContext& context, const PackedPoints& packed, const 
   const float least = std::min(least_threshold(packed, a, buffers),
                                least_threshold(packed, b, buffers));
   if (a != b && balls.all_below(least, a, b)) return;
-  score_tiles(context.simd,
-              {packed.dim, packed.block(a), packed.block(b), a == b ? Pairs::kWithin : Pairs::kBoth,
-               packed.scoring == Scoring::kByDifferences, buffers, buffers});
+  score_tiles(context.simd, {packed.dim, packed.block(a), packed.block(b),
+                             a == b ? Pairs::kWithin : Pairs::kBoth, false, buffers, buffers});
 }
 
 void score_rounds(const SearchContext& context, const PackedPoints& packed, const Rounds& rounds,

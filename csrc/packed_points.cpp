@@ -151,8 +151,6 @@ PackedPoints packed_points(const Points& points, const std::vector<NodeId>& orde
 
 BlockBalls::BlockBalls(const PackedPoints& packed, ThreadPool& pool, RunControl& control)
     : dim_(packed.dim),
-      // Scores by differences are minus the squared distance, not half of it.
-      score_of_squared_(packed.scoring == Scoring::kByProducts ? -0.5 : -1.0),
       centre_(static_cast<std::size_t>(packed.n_blocks() * packed.dim), 0.0),
       radius_(static_cast<std::size_t>(packed.n_blocks()), 0.0) {
   pool.for_each(packed.n_blocks(), control, [&](std::int64_t b, int) { bound(packed, b); });
@@ -188,7 +186,7 @@ bool BlockBalls::all_below(float score, std::int64_t a, std::int64_t b) const {
   }
   const double gap = std::sqrt(squared) * (1.0 - kRoundingOfBalls) -
                      (radius_[a] + radius_[b]) * (1.0 + kRoundingOfBalls);
-  return gap > 0.0 && score_of_squared_ * gap * gap < static_cast<double>(score);
+  return gap > 0.0 && -0.5 * gap * gap < static_cast<double>(score);
 }
 
 std::vector<std::int64_t> even_blocks(std::int64_t n_points, std::int64_t dim) {

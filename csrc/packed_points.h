@@ -61,7 +61,7 @@ PackedPoints packed_points(const Points& points, const std::vector<NodeId>& orde
                            const Normalization& normalization, Scoring scoring, ThreadPool& pool,
                            RunControl& control);
 
-// A ball round the points of each block.
+// A ball round the points of each block, packed for scores by products.
 class BlockBalls {
  public:
   BlockBalls(const PackedPoints& packed, ThreadPool& pool, RunControl& control);
@@ -73,7 +73,6 @@ class BlockBalls {
   void bound(const PackedPoints& packed, std::int64_t b);
 
   std::int64_t dim_;
-  double score_of_squared_;     // a score over the squared distance that it stands for
   std::vector<double> centre_;  // (n_blocks, dim)
   std::vector<double> radius_;  // (n_blocks,)
 };
