@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from geoquant.clustering.multilevel import n_coarse_nodes
 from geoquant.cost_constants import SCRATCH, TIME
-from geoquant.graph.knn import EXACT_LIMIT
+from geoquant.graph.knn import EXACT_LIMIT, n_cells_for
 from geoquant.progress import n_threads
-from geoquant.work import FitShape, n_cells_of, work_by_stage
+from geoquant.work import FitShape, work_by_stage
 
 #: What a fit consists of, in order.
 STAGES = ("rows", "neighbours", "graph", "clustering", "codebook")
@@ -83,7 +83,7 @@ def _search_bytes(shape: FitShape) -> dict[str, int]:
     """What the search for neighbours holds: a slot for each point, and a few without one."""
     n_proposed = shape.n_neighbors + 2 + shape.n_neighbors // 4
     capacity = (n_proposed + n_proposed // 4 + 8 + 15) // 16 * 16
-    n_cells = n_cells_of(shape)
+    n_cells = n_cells_for(shape.n, exact=shape.is_exact)
     slots = shape.n + 8 * n_cells
     pairs = int(n_cells**2 * shape.n_compared / shape.n / 2)
     return {

@@ -20,16 +20,15 @@ from geoquant.cost import (
 )
 from geoquant.errors import InputError
 from geoquant.fit import fit_codebook
-from geoquant.graph.cells import cells_of
 from geoquant.graph.csr import MAX_NODES
-from geoquant.graph.knn import EXACT_LIMIT, RECALL_TARGET, _n_compared, _pairs_for_recall
+from geoquant.graph.knn import EXACT_LIMIT, RECALL_TARGET, near_cell_pairs
 from geoquant.latents import check_latents
-from geoquant.work import FitShape, n_cells_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from geoquant.fit import FittedCodebook
+    from geoquant.work import FitShape
 
 #: Sizes of samples to fit for the rates of this machine: the largest that takes about so long.
 _SAMPLE_SIZES = (16_000, 8_000, 4_000, 2_000, 1_000)
@@ -255,11 +254,10 @@ def _points_compared(
         return float(shape.n)
     n = EXACT_LIMIT
     sample = _sample(n, shape.d, latents)
-    cells = cells_of(sample, n_cells_of(replace(shape, n=n)), n_threads=shape.n_threads)
-    pairs, _ = _pairs_for_recall(sample, cells, shape.n_neighbors, recall_target, shape.n_threads)
-    compared = float(_n_compared(cells, pairs) @ cells.sizes) / n
-    # If too many were near, all are compared: then it is known only that they were about half.
-    return float(min(compared, n / 2) * (shape.n / n) ** _GROWTH_OF_COMPARED)
+    found = near_cell_pairs(sample, shape.n_neighbors, recall_target, n_threads=shape.n_threads)
+    # If too many are near, all are compared: then it is known only that they are about half.
+    compared = n / 2 if found is None else float(found.n_compared @ found.cells.sizes) / n
+    return float(compared * (shape.n / n) ** _GROWTH_OF_COMPARED)
 
 
 def _generated(n: int, d: int) -> npt.NDArray[np.float32]:

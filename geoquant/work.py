@@ -10,12 +10,12 @@ import math
 from dataclasses import dataclass
 
 from geoquant.clustering.multilevel import (
-    _DRAWN_PER_CENTRE,
-    _MOST_FRUITLESS_DRAWS,
+    DRAWN_PER_CENTRE,
+    MOST_FRUITLESS_DRAWS,
     n_coarse_nodes,
 )
 from geoquant.clustering.swap import affordable_evaluations, automatic_perturbations
-from geoquant.graph.knn import _CELL_SIZE, _CELL_SIZE_EXACT, _MOST_CELLS
+from geoquant.graph.knn import n_cells_for
 
 # What is tried how often until nothing improves, set by hand from fits of 2000 to 300 000 latents;
 # and what a visit takes there, over what it takes in a pass from centres that are good already.
@@ -129,15 +129,9 @@ def work_by_stage(shape: FitShape, tries: str = "likely") -> dict[str, dict[str,
     }
 
 
-def n_cells_of(shape: FitShape) -> int:
-    """Cells that the search for neighbours makes of the points."""
-    size = _CELL_SIZE_EXACT if shape.is_exact else _CELL_SIZE
-    return min(_MOST_CELLS, max(1, shape.n // size))
-
-
 def _search(shape: FitShape) -> dict[str, float]:
     n, d, threads = shape.n, shape.d, shape.n_threads
-    n_cells = n_cells_of(shape)
+    n_cells = n_cells_for(shape.n, exact=shape.is_exact)
     joined = n * shape.n_compared / 2 / threads
     if not shape.is_exact:
         joined += _cell_choice(shape, n_cells) / threads
@@ -201,7 +195,7 @@ def _passes(shape: FitShape, n_coarse: int, tries: str) -> tuple[float, float]:
     search = 2.0 * n / n_clusters
     if affordable < n:
         # Each candidate of a draw is tried once; then those near the centres that changed.
-        a_draw = _DRAWN_PER_CENTRE * n_clusters
+        a_draw = DRAWN_PER_CENTRE * n_clusters
         draws = _draws(affordable / a_draw, tries)
         near_visits, near_tried = _near_swaps(shape)
         again = 0.0 if n_coarse else 1.0
@@ -217,7 +211,7 @@ def _passes(shape: FitShape, n_coarse: int, tries: str) -> tuple[float, float]:
 
 
 def _draws(most: float, tries: str) -> float:
-    least = min(most, float(_MOST_FRUITLESS_DRAWS))
+    least = min(most, float(MOST_FRUITLESS_DRAWS))
     return {"least": least, "likely": math.pow(least, 0.25) * math.pow(most, 0.75), "most": most}[
         tries
     ]

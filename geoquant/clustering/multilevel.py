@@ -23,10 +23,10 @@ _COARSE_NODES_PER_CENTRE = 128
 _LEAST_REDUCTION = 3
 #: Candidates per centre: the nodes nearest to it, and those drawn at random.
 _NEAR_PER_CENTRE = 16
-_DRAWN_PER_CENTRE = 64
+DRAWN_PER_CENTRE = 64
 _MOST_NEAR_ROUNDS = 3
 #: Draws in a row that no swap comes of, after which more are not worth their time.
-_MOST_FRUITLESS_DRAWS = 3
+MOST_FRUITLESS_DRAWS = 3
 
 
 def n_coarse_nodes(n_nodes: int, n_clusters: int) -> int:
@@ -58,7 +58,7 @@ def coarse_centres(
     The cells are those of the nearest of `n_coarse` random nodes; two are joined where an edge
     joins them, and weigh what their nodes weigh [1]_. There k-means++ seeds are swapped to a local
     optimum: on 60 000 latents of MNIST and 64 centres this takes a tenth of the time of a fit and
-    ends 6 to 9 % above the best energy known; `near_swaps` takes that to 2 to 3 %.
+    ends 6 to 7 % above the best energy known; `near_swaps` takes that to 2 to 3 %.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def sampled_swaps(
     step = near_swaps(graph, centres, **options)
     history = step.energy_history
     drawn = generator.permutation(graph.n_nodes)[:max_evaluations].astype(np.int32)
-    n_at_once = _DRAWN_PER_CENTRE * len(centres)
+    n_at_once = DRAWN_PER_CENTRE * len(centres)
     n_fruitless = 0
     for start in range(0, drawn.size, n_at_once):
         candidates = drawn[start : start + n_at_once]
@@ -230,7 +230,7 @@ def sampled_swaps(
         if progress is not None:
             progress("swaps", min(start + n_at_once, drawn.size), drawn.size)
         n_fruitless = 0 if n_swaps else n_fruitless + 1
-        if n_fruitless == _MOST_FRUITLESS_DRAWS:
+        if n_fruitless == MOST_FRUITLESS_DRAWS:
             break
         if n_swaps:
             history.append(min(history[-1], energy))

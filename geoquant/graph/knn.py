@@ -28,19 +28,22 @@ from geoquant.progress import Progress, n_threads, of_stage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Up to this many points every pair is compared. Measured on two cores in 20 dimensions: at 60 000
-#: points that takes 0.3 s, and comparing near cells only, at the default recall, as long.
+#: Up to this many points every pair is compared. Measured on two cores in 20 dimensions: 60 000
+#: points take 0.25 s so, and 0.14 to 0.33 s with near cells only; 120 000 take 0.85 s, and 0.44 to
+#: 0.58 s.
 EXACT_LIMIT = 65_536
 
 #: Beyond it, as many cells are compared as hold this share of the true neighbours of a sample.
 RECALL_TARGET = 0.995
 
-#: Points per cell. Where all cells are compared, large ones save overhead; where only near ones
-#: are, small ones are nearer. Measured: half or twice as many take up to 10 % longer.
+#: Points per cell. Where all cells are compared, large ones save overhead, and 350 to 1000 are
+#: within 10 %. Where only near ones are, measured on 250 000 points: half as many take 75 % longer,
+#: twice as many 11 %.
 _CELL_SIZE_EXACT = 500
 _CELL_SIZE = 244
 
-#: More cells would take more memory for the marks of their pairs than they save time.
+#: More cells would take more memory for the pairs of them than they save time.
+_MOST_CELLS_EXACT = 2048
 _MOST_CELLS = 8192
 
 #: Which points are asked for their nearest cells (one in so many), and for how many of them: tried
@@ -229,46 +232,124 @@ def _join(
     points: Points, k: int, recall_target: float, threads: int, progress: Progress | None
 ) -> Neighbors:
     is_exact = len(points) <= EXACT_LIMIT or recall_target == 1.0
-    size = _CELL_SIZE_EXACT if is_exact else _CELL_SIZE
-    n_cells = min(_MOST_CELLS, max(1, len(points) // size))
-    cells = cells_of(points, n_cells, n_threads=threads)
-    if is_exact:
-        pairs, recall = all_pairs(cells), 1.0
-    else:
-        pairs, recall = _pairs_for_recall(points, cells, k, recall_target, threads)
+    found = None if is_exact else near_cell_pairs(points, k, recall_target, n_threads=threads)
+    if found is None:
+        cells = cells_of(points, n_cells_for(len(points), exact=True), n_threads=threads)
+        found = NearCellPairs(cells, all_pairs(cells), 1.0)
     distance, index = _core.knn_join(
-        points, cells.order, cells.sizes, pairs, k, threads, of_stage(progress, "neighbours")
+        points,
+        found.cells.order,
+        found.cells.sizes,
+        found.pairs,
+        k,
+        threads,
+        of_stage(progress, "neighbours"),
     )
-    return Neighbors(distance, index, recall)
+    return Neighbors(distance, index, found.recall)
 
 
-def _pairs_for_recall(
-    points: Points, cells: Cells, k: int, target: float, threads: int
-) -> tuple[npt.NDArray[np.int32], float]:
-    """The fewest likely pairs of cells that meet the target, and the recall that they give.
+def n_cells_for(n_points: int, *, exact: bool) -> int:
+    """How many cells a search partitions its points into.
+
+    Parameters
+    ----------
+    n_points : int
+        How many points.
+    exact : bool
+        Whether all cells are to be compared with one another, or near ones only.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from geoquant.graph.knn import n_cells_for
+    >>> n_cells_for(60_000, exact=True), n_cells_for(1_000_000, exact=False)
+    (120, 4098)
+    """
+    size, most = (_CELL_SIZE_EXACT, _MOST_CELLS_EXACT) if exact else (_CELL_SIZE, _MOST_CELLS)
+    return min(most, max(1, n_points // size))
+
+
+class NearCellPairs(NamedTuple):
+    """Which cells of points to compare, and what share of the neighbours that finds.
+
+    Attributes
+    ----------
+    cells : Cells
+        The points, in cells.
+    pairs : ndarray of shape (n_pairs, 2), int32
+        Pairs of different cells, near ones first.
+    recall : float
+        Share of the true neighbours that lie in the cells compared, estimated on a sample.
+    """
+
+    cells: Cells
+    pairs: npt.NDArray[np.int32]
+    recall: float
+
+    @property
+    def n_compared(self) -> npt.NDArray[np.int64]:
+        """How many points those of each cell are compared with, themselves included."""
+        low, high = self.pairs.T
+        n_compared = self.cells.sizes.copy()
+        np.add.at(n_compared, low, self.cells.sizes[high])
+        np.add.at(n_compared, high, self.cells.sizes[low])
+        return n_compared
+
+
+def near_cell_pairs(
+    points: Points, k: int, recall_target: float, *, n_threads: int = 1
+) -> NearCellPairs | None:
+    """Choose the fewest likely pairs of cells that meet a recall target.
 
     A neighbour is found if its cell is compared, so the recall is known without searching, from
     the true neighbours of points that had no part in choosing cells or pairs. One standard error
     is asked for beyond the target.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, d), float32
+        C order, finite.
+    k : int
+        Neighbours that every point is to have.
+    recall_target : float
+        In (0, 1).
+    n_threads : int, default=1
+        Threads; the choice does not depend on it.
+
+    Returns
+    -------
+    NearCellPairs or None
+        None where comparing all points costs little more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.graph.knn import near_cell_pairs
+    >>> near_cell_pairs(np.arange(8, dtype=np.float32)[:, None], 2, 0.9) is None
+    True
     """
+    cells = cells_of(points, n_cells_for(len(points), exact=False), n_threads=n_threads)
     label = cells.label
     rows = sample_rows(len(points), len(points))
     testing = rows[-_RECALL_SAMPLE:].astype(np.int32)
-    _, truth = _core.knn_search(points, points[testing], k, testing, threads)
+    _, truth = _core.knn_search(points, points[testing], k, testing, n_threads)
     own, others = label[testing][:, None], label[truth]
     low, high = np.minimum(own, others), np.maximum(own, others)
-    for is_paired in _growing_pairs(points, cells, label, rows, threads):
+    for is_paired in _growing_pairs(points, cells, label, rows, n_threads):
         shares = is_paired[low, high].mean(axis=1)
         recall = float(shares.mean())
-        if recall - shares.std() / np.sqrt(len(shares)) < target:
+        if recall - shares.std() / np.sqrt(len(shares)) < recall_target:
             continue
-        pairs = pairs_of(cells, is_paired)
-        n_compared = _n_compared(cells, pairs)
+        found = NearCellPairs(cells, pairs_of(cells, is_paired), recall)
+        n_compared = found.n_compared
         if n_compared @ cells.sizes > _MOST_COMPARED * len(points) ** 2:
-            break
+            return None
         if n_compared[cells.sizes > 0].min() > k:
-            return pairs, recall
-    return all_pairs(cells), 1.0
+            return found
+    return None
 
 
 def _growing_pairs(
@@ -290,12 +371,3 @@ def _growing_pairs(
                 return
             mark_near(is_paired, label[asked], near[:, :n_near])
             yield is_paired
-
-
-def _n_compared(cells: Cells, pairs: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """How many points those of each cell are compared with, themselves included."""
-    low, high = pairs.T
-    n_compared = cells.sizes.copy()
-    np.add.at(n_compared, low, cells.sizes[high])
-    np.add.at(n_compared, high, cells.sizes[low])
-    return n_compared

@@ -265,6 +265,24 @@ class TestNearCells:
             monkeypatch.setenv("GEOQUANT_SIMD", simd)
             assert_same_bits(found(), expected)
 
+    def test_pairs_hold_what_they_say(self) -> None:
+        """The share of neighbours that lie in compared cells, and the points compared, are true."""
+        x = latents(2500, 4)
+        found = knn.near_cell_pairs(x, 5, 0.9)
+        assert found is not None
+        label, low, high = found.cells.label, *found.pairs.T
+        is_compared = np.eye(len(found.cells.sizes), dtype=bool)
+        is_compared[low, high] = is_compared[high, low] = True
+        assert found.n_compared.tolist() == (is_compared @ found.cells.sizes).tolist()
+        truth = nearest_neighbors(x, 5, recall_target=1.0).index
+        share = is_compared[label[:, None], label[truth]].mean()
+        assert 0.9 <= found.recall < share + 0.01
+        assert found.recall == nearest_neighbors(x, 5, recall_target=0.9).recall
+
+    def test_nothing_is_chosen_where_nearly_all_would_be(self) -> None:
+        """In many dimensions neighbours are everywhere, and all pairs are compared."""
+        assert knn.near_cell_pairs(latents(900, 60), 5, 0.999) is None
+
     def test_lengths_are_exact(self) -> None:
         """What is found lies exactly as far as it is said to, also far from the origin."""
         x = latents(1600, 4, offset=1e4)
