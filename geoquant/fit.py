@@ -240,7 +240,6 @@ def fit_distinct(
             **_with_init_nodes(options, rows),
         )
     with _timed(seconds, "codebook"):
-        is_seed = isinstance(random_state, int | np.integer)
         metadata = {
             "geoquant_version": version("geoquant"),
             "codewords": codewords,
@@ -250,8 +249,7 @@ def fit_distinct(
             "recall_target": float(recall_target),
             "graph_recall": graph.recall,
             "inertia": clustering.inertia,
-            "random_state": int(random_state) if is_seed else None,
-            **{name: value for name, value in options.items() if name != "init"},
+            **_metadata_of_options(random_state, options),
         }
         codebook = _codebook(nodes, rows.weight, clustering, int(n_neighbors), metadata)
         codes, distance = _codes_of_all_rows(x, rows, clustering, codebook, n_jobs)
@@ -402,6 +400,13 @@ def _codebook(
         n_neighbors=n_neighbors,
         metadata=metadata,
     )
+
+
+def _metadata_of_options(random_state: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """What a file can hold of them: a seed, but no generator; no array of nodes."""
+    is_seed = isinstance(random_state, int | np.integer)
+    kept = {name: value for name, value in options.items() if name != "init"}
+    return {"random_state": int(random_state) if is_seed else None, **kept}
 
 
 def _with_init_nodes(options: dict[str, Any], rows: DistinctRows) -> dict[str, Any]:
