@@ -330,7 +330,7 @@ class GeodesicKMeans(_GeodesicClusterer):
         How many times to start anew; the best result is kept.
     algorithm : {'auto', 'swap', 'alternate'}, default='auto'
         'swap': to an optimum that no single swap improves. 'auto': the same where that is quick,
-        at most about 1 % above it where it is not. 'alternate': worse.
+        and near one where it is not. 'alternate': worse.
     max_iter : int, default=100
         Most rounds.
     n_perturbations : int or 'auto', default='auto'
@@ -410,7 +410,7 @@ class GeodesicKMedoids(_GeodesicClusterer):
         How many times to start anew; the best result is kept.
     algorithm : {'auto', 'swap', 'alternate'}, default='auto'
         'swap': to an optimum that no single swap improves. 'auto': the same where that is quick,
-        at most about 1 % above it where it is not. 'alternate': worse.
+        and near one where it is not. 'alternate': worse.
     max_iter : int, default=100
         Most rounds.
     n_perturbations : int or 'auto', default='auto'

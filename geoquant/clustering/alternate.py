@@ -85,7 +85,7 @@ def alternate(
 
     The update is exact: each centre becomes the member of its cell with the least weighted sum
     of ``distance ** power`` to the members (power 1: the medoid; power 2: the Fréchet mean among
-    the nodes). On 10 000 latents of MNIST it stops 6 to 8 % (power 1) or 16 to 21 % (power 2)
+    the nodes). On 10 000 latents of MNIST it stops 6 to 8 % (power 1) or 16 to 22 % (power 2)
     above what swaps reach.
 
     Parameters

@@ -76,7 +76,7 @@ def geodesic_kmedoids(
         distance matrix; up to ``2 * n_nodes**2 / n_clusters`` steps a pass, in several passes.
         'auto': the same as far as a time allows that grows no faster than the graph; then the
         nodes near the centres and random ones, and `is_converged` is False. 'alternate':
-        assignment and update in turn, 6 to 8 % (power 1) or 16 to 21 % (power 2) worse on 10 000
+        assignment and update in turn, 6 to 8 % (power 1) or 16 to 22 % (power 2) worse on 10 000
         latents of MNIST.
     max_iter : int, default=100
         Most rounds: passes over all candidates, or assignments and updates.
