@@ -17,6 +17,7 @@ PYBIND11_MODULE(_core, m) {
   bind_graph(m);
   bind_clustering(m);
   bind_neighbors(m);
+  bind_codes(m);
 }
 
 }  // namespace geoquant

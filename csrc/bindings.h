@@ -78,5 +78,6 @@ inline RunControl run_control(const py::object& progress) {
 void bind_graph(py::module_& m);
 void bind_clustering(py::module_& m);
 void bind_neighbors(py::module_& m);
+void bind_codes(py::module_& m);
 
 }  // namespace geoquant

@@ -91,3 +91,11 @@ def knn_join(
     n_threads: int = 1,
     progress: _Progress = None,
 ) -> tuple[_Float32, _Int32]: ...
+def residual_codes(
+    points: _Float32,
+    codewords: _Float32,
+    stage_sizes: _Int64,
+    beam: int,
+    n_threads: int = 1,
+    progress: _Progress = None,
+) -> _Int32: ...

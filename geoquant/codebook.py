@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
@@ -22,20 +23,47 @@ from geoquant.files import (
 from geoquant.latents import check_latents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 
-FORMAT = "geoquant-codebook"
-FORMAT_VERSION = 1
 _DTYPES: dict[str, np.dtype[Any]] = {
     "vectors": np.dtype(np.float32),
     "anchors": np.dtype(np.float32),
     "anchor_distance": np.dtype(np.float64),
     "anchor_code": np.dtype(np.int32),
 }
-_METADATA_KEYS = {"format", "format_version", "n_neighbors", "metadata", HASH_KEY}
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What tells the files of one kind.
+
+    Parameters
+    ----------
+    noun : str
+        What error messages call its content.
+    format : str
+        The text under ``"format"`` in the file.
+    version : int
+        The version of that format that this release writes and reads.
+    keys : frozenset of str
+        The keys of the file's metadata.
+    """
+
+    noun: str
+    format: str
+    version: int
+    keys: frozenset[str]
+
+
+FILE = FileKind(
+    "codebook",
+    "geoquant-codebook",
+    1,
+    frozenset({"format", "format_version", "n_neighbors", "metadata", HASH_KEY}),
+)
 
 
 def check_codes(codes: npt.ArrayLike, n_codes: int, *, name: str = "codes") -> npt.NDArray[np.intp]:
@@ -158,7 +186,7 @@ class Codebook:
             object.__setattr__(self, name, _frozen(getattr(self, name)))
         n_neighbors = _check_at_least(1, self.n_neighbors, "n_neighbors")
         object.__setattr__(self, "n_neighbors", n_neighbors)
-        object.__setattr__(self, "metadata", json.loads(_as_json(self.metadata)))
+        object.__setattr__(self, "metadata", json.loads(metadata_json(self.metadata)))
 
     @property
     def n_codes(self) -> int:
@@ -357,10 +385,10 @@ class Codebook:
         """
         arrays: dict[str, AnyArray] = {name: getattr(self, name) for name in _DTYPES}
         texts = {
-            "format": FORMAT,
-            "format_version": str(FORMAT_VERSION),
+            "format": FILE.format,
+            "format_version": str(FILE.version),
             "n_neighbors": str(self.n_neighbors),
-            "metadata": _as_json(self.metadata),
+            "metadata": metadata_json(self.metadata),
         }
         texts[HASH_KEY] = content_hash(arrays, texts)
         return safetensors_blocks(arrays, texts)
@@ -394,19 +422,13 @@ class Codebook:
         geoquant.errors.FileFormatError: nowhere.safetensors: no such file
         """
         arrays, texts = read_safetensors(path, canonical=True)
-        _check_format(arrays, texts, path)
-        for array in arrays.values():
-            array.flags.writeable = False
-        try:
+        require_content(arrays, texts, path, FILE, _DTYPES)
+        with inconsistencies_name(path):
             return cls(
                 **arrays,
                 n_neighbors=int(texts["n_neighbors"]),
                 metadata=json.loads(texts["metadata"]),
             )
-        except (ValueError, TypeError, RecursionError) as error:
-            raise FileFormatError(
-                f"{path}: the codebook in it is inconsistent: {error}; save it anew"
-            ) from error
 
 
 def _check_dtype(array: object, dtype: np.dtype[Any], name: str) -> None:
@@ -446,7 +468,29 @@ def _frozen(array: AnyArray) -> AnyArray:
     return array
 
 
-def _as_json(metadata: object) -> str:
+def metadata_json(metadata: object) -> str:
+    """Metadata of a codebook as the text that its file holds, the same for the same content.
+
+    Parameters
+    ----------
+    metadata : dict
+        With string keys, of what JSON knows; NumPy numbers become Python's.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> from geoquant.codebook import metadata_json
+    >>> metadata_json({"b": 1, "a": None})
+    '{"a": null, "b": 1}'
+    """
     if not isinstance(metadata, dict) or not all(isinstance(key, str) for key in metadata):
         raise InputError(f"metadata must be a dict with string keys, found {metadata!r}")
     try:
@@ -481,37 +525,76 @@ def _thin(book: Codebook, n_anchors: int, random_state: int) -> npt.NDArray[np.i
     return np.sort(np.concatenate([nearest, sample]))
 
 
-def _check_format(arrays: dict[str, AnyArray], texts: dict[str, str], path: PathLike) -> None:
-    """Require a file that this release reads, complete and with the content it had when saved."""
-    if texts.get("format") != FORMAT:
+def require_content(
+    arrays: dict[str, AnyArray],
+    texts: dict[str, str],
+    path: PathLike,
+    kind: FileKind,
+    names: Collection[str],
+) -> None:
+    """Require a file that this release reads, complete and with the content it had when saved.
+
+    Its arrays become read-only.
+
+    Parameters
+    ----------
+    arrays, texts
+        What `read_safetensors` returned.
+    path : str or PathLike
+        The file, for messages.
+    kind : FileKind
+        What the file must be.
+    names : collection of str
+        The arrays that it must hold, no more and no less.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is of another kind or version, lacks something or holds more, or its content
+        was changed.
+    """
+    if texts.get("format") != kind.format:
         raise FileFormatError(
-            f"{path}: is not a codebook, its format is {texts.get('format')!r}, expected "
-            f"{FORMAT!r}; name a file that Codebook.save wrote"
+            f"{path}: is not a {kind.noun}, its format is {texts.get('format')!r}, expected "
+            f"{kind.format!r}; name a file that the save of a {kind.noun} wrote"
         )
-    _check_version(texts, path)
-    if set(texts) != _METADATA_KEYS or set(arrays) != set(_DTYPES):
+    _check_version(texts, path, kind)
+    if set(texts) != kind.keys or set(arrays) != set(names):
         raise FileFormatError(
-            f"{path}: a codebook has the tensors {sorted(_DTYPES)} and the metadata "
-            f"{sorted(_METADATA_KEYS)}, found {sorted(arrays)} and {sorted(texts)}; save it anew"
+            f"{path}: a {kind.noun} has the tensors {sorted(names)} and the metadata "
+            f"{sorted(kind.keys)}, found {sorted(arrays)} and {sorted(texts)}; save it anew"
         )
     if content_hash(arrays, texts) != texts[HASH_KEY]:
         raise FileFormatError(
             f"{path}: the content does not match its SHA-256, so the file was changed after it "
             "was saved; copy it again from its source"
         )
+    for array in arrays.values():
+        array.flags.writeable = False
 
 
-def _check_version(texts: dict[str, str], path: PathLike) -> None:
+@contextmanager
+def inconsistencies_name(path: PathLike) -> Iterator[None]:
+    """Turn what is wrong with the content of a file into an error that names the file."""
+    try:
+        yield
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FileFormatError(
+            f"{path}: the codebook in it is inconsistent: {error}; save it anew"
+        ) from error
+
+
+def _check_version(texts: dict[str, str], path: PathLike, kind: FileKind) -> None:
     version = texts.get("format_version", "")
-    if version == str(FORMAT_VERSION):
+    if version == str(kind.version):
         return
-    if not version.isdecimal() or not version.isascii() or int(version[:9]) < FORMAT_VERSION:
+    if not version.isdecimal() or not version.isascii() or int(version[:9]) < kind.version:
         raise FileFormatError(f"{path}: the format version {version!r} never existed; save it anew")
     try:
         maker = json.loads(texts["metadata"])["geoquant_version"]
     except (KeyError, TypeError, ValueError, RecursionError):
         maker = "a later release"
     raise FileFormatError(
-        f"{path}: has codebook format version {version}, this geoquant reads {FORMAT_VERSION}; "
+        f"{path}: has {kind.noun} format version {version}, this geoquant reads {kind.version}; "
         f"install the geoquant that saved it ({maker}) or a later one"
     )

@@ -43,12 +43,12 @@ ORDER = [
     "geoquant.clustering",
     "geoquant.assignment",
     "geoquant.codebook",
-    "geoquant.multistage",
     "geoquant.memory",
     "geoquant.cost_constants",
     "geoquant.work",
     "geoquant.cost",
     "geoquant.fit",
+    "geoquant.multistage",
     "geoquant.estimate",
     "geoquant.quality",
     "geoquant.estimators",
@@ -63,7 +63,6 @@ ORDER = [
 PLANNED = {
     "geoquant.distributed",
     "geoquant.graph.edge_lengths",
-    "geoquant.multistage",
     "geoquant.torch",
 }
 
