@@ -2,6 +2,7 @@
 #include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "contraction.h"
 #include "csr_check.h"
 #include "csr_graph.h"
+#include "edge_lengths.h"
 #include "edge_list.h"
 #include "graph_arrays.h"
 #include "shortest_paths.h"
@@ -141,6 +143,26 @@ CsrDefect bind_csr_defect(const Array<EdgeOffset>& indptr, const Array<NodeId>& 
   return csr_defect(n, indices.size(), indptr.data(), indices.data(), lengths.data());
 }
 
+py::array bind_edge_lengths(const Array<EdgeOffset>& indptr, const Array<NodeId>& indices,
+                            const Array<float>& points, int n_threads, const py::object& progress) {
+  require(points.ndim() == 2 && points.shape(1) >= 1, "points must have shape (n, d) with d >= 1");
+  const NodeId n = checked_n_nodes(points.shape(0));
+  require_length(indptr, py::ssize_t{n} + 1, "indptr");
+  const EdgeOffset* const offsets = indptr.data();
+  require(offsets[0] == 0 && std::is_sorted(offsets, offsets + n + 1),
+          "indptr must start at 0 and never decrease");
+  require_length(indices, offsets[n], "indices");
+  require_in_range(indices, 0, n, "indices");
+  RunControl control = run_control(progress);
+  std::vector<float> lengths;
+  {
+    py::gil_scoped_release release;
+    const Points view{points.shape(0), points.shape(1), points.data()};
+    lengths = edge_lengths(offsets, indices.data(), view, n_threads, control);
+  }
+  return owned_array(std::move(lengths));
+}
+
 }  // namespace
 
 void bind_graph(py::module_& m) {
@@ -166,6 +188,9 @@ void bind_graph(py::module_& m) {
         py::arg("distance").noconvert(), "n_threads"_a = 1);
   m.def("csr_defect", &bind_csr_defect, py::arg("indptr").noconvert(),
         py::arg("indices").noconvert(), py::arg("lengths").noconvert());
+  m.def("edge_lengths", &bind_edge_lengths, py::arg("indptr").noconvert(),
+        py::arg("indices").noconvert(), py::arg("points").noconvert(), "n_threads"_a = 1,
+        "progress"_a = py::none());
 }
 
 }  // namespace geoquant

@@ -28,6 +28,17 @@ void distances(const Points& points, const float* query, const NodeId* ids,
 
 }  // namespace
 
+void distances_to(const Points& points, const float* query, const NodeId* ids, std::size_t n,
+                  std::pair<float, NodeId>* ranked) {
+  std::size_t first_left = 0;
+  for (; first_left + 4 <= n; first_left += 4) {
+    distances<4>(points, query, ids + first_left, ranked + first_left);
+  }
+  for (; first_left < n; ++first_left) {
+    distances<1>(points, query, ids + first_left, ranked + first_left);
+  }
+}
+
 Neighbors::Neighbors(std::int64_t n_queries, std::int64_t kept)
     : n_kept(kept),
       distance(static_cast<std::size_t>(n_queries * kept), std::numeric_limits<float>::infinity()),
@@ -36,13 +47,7 @@ Neighbors::Neighbors(std::int64_t n_queries, std::int64_t kept)
 float NeighborRanking::write(const Points& points, const float* query, std::int64_t query_row,
                              Neighbors& neighbors) {
   ranked_.resize(ids_.size());
-  std::size_t first_left = 0;
-  for (; first_left + 4 <= ids_.size(); first_left += 4) {
-    distances<4>(points, query, &ids_[first_left], &ranked_[first_left]);
-  }
-  for (; first_left < ids_.size(); ++first_left) {
-    distances<1>(points, query, &ids_[first_left], &ranked_[first_left]);
-  }
+  distances_to(points, query, ids_.data(), ids_.size(), ranked_.data());
   const std::size_t n_kept = std::min(static_cast<std::size_t>(neighbors.n_kept), ranked_.size());
   const auto end = ranked_.begin() + static_cast<std::ptrdiff_t>(n_kept);
   if (end != ranked_.end()) std::nth_element(ranked_.begin(), end, ranked_.end());

@@ -7,6 +7,7 @@
 // Cost: O(candidates · d) a query. Preconditions: ids in [0, n_points), or kNoNode for "none".
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -30,6 +31,10 @@ struct Neighbors {
   std::vector<float> distance;  // (n_queries, n_kept), ascending; infinity where none is left
   std::vector<NodeId> index;    // (n_queries, n_kept); kNoNode where none is left
 };
+
+// Fills `ranked` with the distances of `query` to the points of `ids`, in the order of `ids`.
+void distances_to(const Points& points, const float* query, const NodeId* ids, std::size_t n,
+                  std::pair<float, NodeId>* ranked);
 
 // One thread's scratch for ranking the candidates of one query at a time.
 class NeighborRanking {

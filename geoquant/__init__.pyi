@@ -18,6 +18,10 @@ from .fit import fit_codebook as fit_codebook
 from .graph.components import bridge_components as bridge_components
 from .graph.components import connected_components as connected_components
 from .graph.csr import Graph as Graph
+from .graph.edge_lengths import gaussian_coordinates as gaussian_coordinates
+from .graph.edge_lengths import gaussian_w2_lengths as gaussian_w2_lengths
+from .graph.edge_lengths import output_lengths as output_lengths
+from .graph.edge_lengths import with_lengths as with_lengths
 from .graph.knn import knn_graph as knn_graph
 from .graph.knn import nearest_neighbors as nearest_neighbors
 from .graph.shortest_paths import nearest_source as nearest_source

@@ -61,6 +61,13 @@ class CsrDefect(Enum):
     ASYMMETRIC = 4
 
 def csr_defect(indptr: _Int64, indices: _Int32, lengths: _Float32) -> CsrDefect: ...
+def edge_lengths(
+    indptr: _Int64,
+    indices: _Int32,
+    points: _Float32,
+    n_threads: int = 1,
+    progress: _Progress = None,
+) -> _Float32: ...
 def simd() -> Literal["portable", "avx2", "avx512"]: ...
 def available_simd() -> list[str]: ...
 def knn_search(

@@ -131,7 +131,8 @@ class Codebook:
     anchors : ndarray of float32, shape (m, d)
         Latents among which the assignment of a new latent looks for neighbours.
     anchor_distance : ndarray of float64, shape (m,)
-        Geodesic distance of each anchor to the centre of its code, in units of the latents.
+        Geodesic distance of each anchor to the centre of its code, in units of the latents; of
+        the outputs, if ``metadata["edge_lengths"]`` says so.
     anchor_code : ndarray of int32, shape (m,)
         Code of each anchor, in ``[0, n_codes)``.
     n_neighbors : int
@@ -218,7 +219,9 @@ class Codebook:
             As for :func:`geoquant.latents.check_latents`.
         method : {'geodesic', 'euclidean'}, default 'geodesic'
             'geodesic': the code of the anchor that minimises the distance to it plus its
-            geodesic distance to its centre, over the `n_neighbors` nearest anchors.
+            geodesic distance to its centre, over the `n_neighbors` nearest anchors. A codebook
+            whose edges were measured in other outputs has ``n_neighbors = 1``, the code of the
+            nearest anchor, as distances of two units do not add up.
             'euclidean': the nearest codeword.
         n_jobs : int or None, default None
             Threads; None means all cores. The codes do not depend on it.

@@ -19,6 +19,7 @@ from geoquant.distinct import DistinctRows, distinct_rows
 from geoquant.errors import InputError
 from geoquant.graph.components import bridge_components, connected_components, require_connected
 from geoquant.graph.csr import Graph, check_nodes
+from geoquant.graph.edge_lengths import output_lengths, with_lengths
 from geoquant.graph.knn import RECALL_TARGET, knn_graph, nearest_neighbors
 from geoquant.latents import check_latents, check_sample_weight
 from geoquant.memory import require_memory
@@ -77,6 +78,7 @@ def fit_codebook(
     n_neighbors: int = 10,
     recall_target: float = RECALL_TARGET,
     sample_weight: npt.ArrayLike | None = None,
+    edge_outputs: npt.ArrayLike | None = None,
     on_disconnected: str = "bridge",
     max_memory: int | None = None,
     n_jobs: int | None = None,
@@ -102,6 +104,10 @@ def fit_codebook(
         (0, 1]; 1: exact at any size.
     sample_weight : array-like of shape (n,), optional
         Weight of each row, not negative. A row of weight 0 gets a code but shapes nothing.
+    edge_outputs : array-like of shape (n, p), optional
+        What each latent becomes in the space where distances are to be measured: a decoder's
+        output, `gaussian_coordinates`. Neighbours are found among the latents all the same; then
+        every edge, bridges too, gets its length there. See the notes.
     on_disconnected : {'bridge', 'raise'}, default='bridge'
         What to do if the graph has several components: join them by the shortest edges that do,
         or raise.
@@ -135,6 +141,14 @@ def fit_codebook(
     --------
     estimate_fit : Says how long a fit would take, and how much memory.
 
+    Notes
+    -----
+    With `edge_outputs`, all geodesic distances are in the unit of the outputs, but the way from a
+    new latent to its first anchor is known in that of the latents only, and the two do not add
+    up. So such a codebook considers one anchor (its ``n_neighbors`` is 1): a new latent gets the
+    code of the nearest, which needs no unit and no decoder. Its metadata says
+    ``"edge_lengths": "outputs"``.
+
     Examples
     --------
     >>> import geoquant as gq
@@ -148,6 +162,7 @@ def fit_codebook(
         x,
         rows,
         n_clusters,
+        edge_outputs=None if edge_outputs is None else _outputs_of_rows(edge_outputs, rows),
         codewords=codewords,
         n_neighbors=n_neighbors,
         recall_target=recall_target,
@@ -172,6 +187,7 @@ def fit_distinct(
     max_memory: int | None,
     n_jobs: int | None,
     random_state: Any,
+    edge_outputs: npt.NDArray[np.float32] | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> FittedCodebook:
@@ -185,6 +201,8 @@ def fit_distinct(
         Of `x` and its weights.
     n_clusters, codewords, n_neighbors, recall_target, on_disconnected
         As for `fit_codebook`.
+    edge_outputs : ndarray of shape (n, p), float32, optional
+        As for `fit_codebook`, checked.
     max_memory, n_jobs, random_state, progress, **options
         As for `fit_codebook`.
 
@@ -228,6 +246,10 @@ def fit_distinct(
             n_jobs=n_jobs,
             progress=progress,
         )
+        if edge_outputs is not None:
+            outputs = edge_outputs if nodes is x else edge_outputs[rows.row]
+            lengths = output_lengths(graph, outputs, n_jobs=n_jobs, progress=progress)
+            graph = with_lengths(graph, lengths)
     with _timed(seconds, "clustering"):
         clustering = geodesic_kmedoids(
             graph,
@@ -251,7 +273,10 @@ def fit_distinct(
             "inertia": clustering.inertia,
             **_metadata_of_options(random_state, options),
         }
-        codebook = _codebook(nodes, rows.weight, clustering, int(n_neighbors), metadata)
+        if edge_outputs is not None:
+            metadata["edge_lengths"] = "outputs"
+        n_asked = int(n_neighbors) if edge_outputs is None else 1
+        codebook = _codebook(nodes, rows.weight, clustering, n_asked, metadata)
         codes, distance = _codes_of_all_rows(x, rows, clustering, codebook, n_jobs)
     return FittedCodebook(codebook, codes, distance, rows, graph, n_components, clustering, seconds)
 
@@ -400,6 +425,22 @@ def _codebook(
         n_neighbors=n_neighbors,
         metadata=metadata,
     )
+
+
+def _outputs_of_rows(edge_outputs: npt.ArrayLike, rows: DistinctRows) -> npt.NDArray[np.float32]:
+    """Outputs as checked float32, one row of each latent."""
+    outputs = check_latents(edge_outputs, name="edge_outputs")
+    if len(outputs) != len(rows.node_of_row):
+        raise InputError(
+            f"edge_outputs must have {len(rows.node_of_row)} rows, one of each latent, found "
+            f"{len(outputs)}"
+        )
+    if (rows.node_of_row < 0).any():
+        raise InputError(
+            "sample_weight must be positive where edge_outputs are given, as a row of weight 0 "
+            "has no distance in their unit; leave such rows out and assign them afterwards"
+        )
+    return outputs
 
 
 def _metadata_of_options(random_state: Any, options: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,6 @@ ORDER = [
 #: Listed for the order of the design, not yet written.
 PLANNED = {
     "geoquant.distributed",
-    "geoquant.graph.edge_lengths",
     "geoquant.torch",
 }
 
