@@ -489,7 +489,7 @@ def fit_multistage(
     kind: Kind = "residual",
     metric: Metric = "geodesic",
     beam: int = 8,
-    n_refits: int = 0,
+    n_refits: int = 5,
     chunk_sizes: Sequence[int] | None = None,
     n_neighbors: int = 10,
     n_init: int = 1,
@@ -518,9 +518,9 @@ def fit_multistage(
         the means of the cells. 'euclidean': each is a k-means.
     beam : int, default=8
         Prefixes that encoding keeps after each stage; 1 is greedy. Not for 'product'.
-    n_refits : int, default=0
-        For 'residual': how often to fit the codewords of all stages together, by least squares
-        with the codes as they are, and encode anew.
+    n_refits : int, default=5
+        How often to fit the codewords of all stages together, by least squares with the codes as
+        they are, and encode anew. With 0 each stage stays as it was fitted. Not for 'product'.
     chunk_sizes : sequence of int, optional
         For 'product': columns of each chunk, in order, d in all. By default as even as can be,
         the larger first.
@@ -570,12 +570,15 @@ def fit_multistage(
     sizes = _sizes_of_stages(n_clusters, n_stages)
     _check_choice(kind, "kind", ("residual", "product"))
     _check_choice(metric, "metric", ("geodesic", "euclidean"))
+    if set(options) & {"codewords", "edge_outputs"}:
+        raise InputError(
+            "fit_multistage takes neither codewords, which are means, nor edge_outputs, as sums "
+            "and residuals are of the latents' own space; leave them out"
+        )
     if metric == "euclidean" and options:
         raise InputError(f"metric='euclidean' takes no {', '.join(options)}; leave that out")
     if kind == "residual" and chunk_sizes is not None:
         raise InputError("chunk_sizes are of kind='product'; leave them out for 'residual'")
-    if kind == "product" and n_refits:
-        raise InputError("n_refits are of kind='residual'; leave them out for 'product'")
     seeds = as_generator(random_state).integers(2**31, size=n_stages)
     shared: dict[str, Any] = {"n_init": n_init, "n_jobs": n_jobs}
     if metric == "geodesic":
@@ -592,11 +595,12 @@ def fit_multistage(
         "geoquant_version": version("geoquant"),
         "metric": metric,
         "n_latents": len(x),
-        "n_refits": check_count(n_refits, "n_refits", 0),
         "random_state": int(random_state) if is_seed else None,
     }
+    n_refits = check_count(n_refits, "n_refits", 0)
     if kind == "product":
         return _fit_product(x, fit_stage, _chunks(x, n_stages, chunk_sizes), beam, metadata, n_jobs)
+    metadata["n_refits"] = n_refits
     fitted = _fit_residual(x, fit_stage, n_stages, beam, metadata, n_jobs, progress)
     return _refitted(fitted, x, n_refits, n_jobs, progress) if n_refits else fitted
 
@@ -744,7 +748,7 @@ def _fit_euclidean(
     progress: Progress | None,
 ) -> Codebook:
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     # One thread whatever n_jobs is, as the sums of several would be others.
     with threadpool_limits(1):

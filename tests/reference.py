@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,3 +177,33 @@ def greedy_kmeanspp(dense: Array, weights: Array, power: int, uniforms: Array) -
         energies = [energy(dense, [*seeds, node], power, weights) for node in draws]
         seeds.append(draws[int(np.argmin(energies))])
     return seeds
+
+
+# --------------------------------------------------------------------------------- several stages
+
+
+def squared_error(latent: Array, vectors: Sequence[Array], codes: Sequence[int]) -> float:
+    """Squared length of what the codewords leave, taken off one after the other, in float64."""
+    left = latent.astype(np.float64)
+    for stage, code in zip(vectors, codes, strict=False):
+        left = left - stage[code].astype(np.float64)
+    total = 0.0
+    for value in left:
+        total += value * value
+    return total
+
+
+def beam_search(latent: Array, vectors: Sequence[Array], beam: int) -> tuple[int, ...]:
+    """Codes by keeping, after each stage, the best prefixes by (error, codes)."""
+    kept: list[tuple[int, ...]] = [()]
+    for stage in vectors:
+        longer = [(*codes, code) for codes in kept for code in range(len(stage))]
+        kept = sorted(longer, key=lambda codes: (squared_error(latent, vectors, codes), codes))
+        kept = kept[:beam]
+    return kept[0]
+
+
+def best_codes(latent: Array, vectors: Sequence[Array]) -> tuple[int, ...]:
+    """The best of all codes, the lexicographically smaller of equals."""
+    every = product(*(range(len(stage)) for stage in vectors))
+    return min(every, key=lambda codes: (squared_error(latent, vectors, codes), codes))

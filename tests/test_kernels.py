@@ -186,6 +186,61 @@ def test_neighbour_kernels_refuse(kernel: Any, changes: dict, message: str) -> N
         kernel(**changes)
 
 
+def encoded(**changes: Any) -> np.ndarray:
+    arguments = {
+        "points": SQUARE,
+        "codewords": np.float32([[0, 0], [3, 0], [0, 1], [0, 0], [0, 2]]),
+        "stage_sizes": np.array([2, 3]),
+        "beam": 4,
+    }
+    return _core.residual_codes(**arguments | changes)
+
+
+def measured(**changes: Any) -> np.ndarray:
+    arguments = {
+        "indptr": np.array([0, 2, 3, 3, 3]),
+        "indices": int32(1, 3, 2),
+        "points": SQUARE,
+    }
+    return _core.edge_lengths(**arguments | changes)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_residual_codes_by_hand(n_threads: int) -> None:
+    """Corners of a rectangle are a side and a height."""
+    assert encoded(n_threads=n_threads).tolist() == [[0, 1], [0, 0], [1, 1], [1, 0]]
+    assert encoded(points=np.empty((0, 2), np.float32)).shape == (0, 2)
+
+
+def test_edge_lengths_by_hand() -> None:
+    """Each entry of a row is measured from the row's own point."""
+    assert measured(n_threads=2).tolist() == np.sqrt(np.float32([1, 10, 10])).tolist()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "changes", "message"),
+    [
+        (encoded, {"points": np.zeros(3, np.float32)}, r"points must have shape \(n, d\)"),
+        (encoded, {"points": np.zeros((1, 3), np.float32)}, "must have the dimension of points"),
+        (encoded, {"stage_sizes": np.array([2, 2])}, "must sum to the number of codewords"),
+        (encoded, {"stage_sizes": np.array([6, -1])}, "must sum to the number of codewords"),
+        (encoded, {"stage_sizes": np.array([5, 0])}, "must be positive"),
+        (encoded, {"stage_sizes": np.empty(0, np.int64)}, "at least one stage"),
+        (encoded, {"beam": 0}, "beam must be at least 1, found 0"),
+        (measured, {"points": np.zeros((4, 0), np.float32)}, "d >= 1"),
+        (measured, {"indptr": np.array([0, 3])}, r"indptr must have shape \(5,\)"),
+        (measured, {"indptr": np.array([0, 3, 2, 3, 3])}, "never decrease"),
+        (measured, {"indptr": np.array([1, 2, 3, 3, 3])}, "start at 0"),
+        (measured, {"indices": int32(1, 3)}, r"indices must have shape \(3,\)"),
+        (measured, {"indices": int32(1, 4, 2)}, r"indices must lie in \[0, 4\), found 4"),
+    ],
+)
+def test_encoding_and_measuring_kernels_refuse(kernel: Any, changes: dict, message: str) -> None:
+    """Shapes and numbers that would be read out of bounds are refused."""
+    with pytest.raises(ValueError, match=message):
+        kernel(**changes)
+
+
 @pytest.mark.parametrize(
     ("n_nodes", "ends", "lengths", "message"),
     [
