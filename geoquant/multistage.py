@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
@@ -99,7 +99,7 @@ class MultistageCodebook:
     stages: tuple[Codebook, ...]
     kind: Kind
     beam: int = 8
-    metadata: dict[str, object] | None = None
+    metadata: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", _checked_stages(self.stages))
@@ -112,7 +112,7 @@ class MultistageCodebook:
                 "of a product codebook may differ"
             )
         object.__setattr__(self, "beam", check_count(self.beam, "beam", 1))
-        object.__setattr__(self, "metadata", json.loads(metadata_json(self.metadata or {})))
+        object.__setattr__(self, "metadata", json.loads(metadata_json(self.metadata)))
 
     @property
     def n_stages(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,6 +18,12 @@ from geoquant.cli.options import (
     n_jobs_option,
     quiet_option,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from geoquant.multistage import MultistageCodebook
 
 
 @click.command()
@@ -58,32 +64,64 @@ def assign(
     quiet: bool,
 ) -> None:
     """Give each latent in a file its code."""
-    from geoquant import quality
-    from geoquant.codebook import Codebook
     from geoquant.files import write_npy
+    from geoquant.multistage import MultistageCodebook, load_codebook
 
     output = output or beside(latents_path, ".codes.npy")
     check_outputs([output], inputs=[latents_path, codebook_path])
-    codebook = Codebook.load(codebook_path)
+    codebook = load_codebook(codebook_path)
+    if isinstance(codebook, MultistageCodebook) and method != "geodesic":
+        raise click.BadParameter(
+            f"{codebook_path} has several stages, which say themselves how they assign",
+            param_hint="--method",
+        )
     latents = load_latents(latents_path, key)
     if latents.shape[1] != codebook.dim:
         raise click.BadParameter(
             f"{latents_path} has {latents.shape[1]} columns, the codebook {codebook.dim}",
             param_hint="--codebook",
         )
-    codes = codebook.assign(latents, method=method, n_jobs=n_jobs)
+    if isinstance(codebook, MultistageCodebook):
+        codes = codebook.assign(latents, n_jobs=n_jobs)
+        summary = {"n": len(codes), "k": list(codebook.n_codes), **_use_of_stages(codes, codebook)}
+    else:
+        codes = codebook.assign(latents, method=method, n_jobs=n_jobs)
+        summary = {"n": len(codes), "k": codebook.n_codes, **_use(codes, codebook.n_codes)}
     write_npy(output, codes)
-    summary = {
-        "n": len(codes),
-        "k": codebook.n_codes,
-        "usage": quality.usage(codes, codebook.n_codes),
-        "perplexity": quality.perplexity(codes, codebook.n_codes),
-        "codes": str(output),
-    }
+    summary |= {"codes": str(output)}
     if as_json:
         click.echo(json.dumps({"schema_version": 1, **summary}))
     elif not quiet:
-        click.echo(
-            f"{len(codes):,} codes, {summary['usage']:.1%} of {codebook.n_codes} used, "
-            f"perplexity {summary['perplexity']:.2f}\ncodes     {output}"
+        click.echo(f"{_in_words(summary)}\ncodes     {output}")
+
+
+def _use(codes: npt.NDArray[np.int32], n_codes: int) -> dict[str, Any]:
+    from geoquant import quality
+
+    return {
+        "usage": quality.usage(codes, n_codes),
+        "perplexity": quality.perplexity(codes, n_codes),
+    }
+
+
+def _use_of_stages(
+    codes: npt.NDArray[np.int32], codebook: MultistageCodebook
+) -> dict[str, list[float]]:
+    uses = [_use(column, k) for column, k in zip(codes.T, codebook.n_codes, strict=True)]
+    return {name: [use[name] for use in uses] for name in uses[0]}
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    if not isinstance(summary["k"], list):
+        return (
+            f"{summary['n']:,} codes, {summary['usage']:.1%} of {summary['k']} used, "
+            f"perplexity {summary['perplexity']:.2f}"
         )
+    columns = zip(summary["k"], summary["usage"], summary["perplexity"], strict=True)
+    return "\n".join(
+        [f"{summary['n']:,} x {len(summary['k'])} codes"]
+        + [
+            f"stage {m + 1}   {usage:.1%} of {k} used, perplexity {perplexity:.2f}"
+            for m, (k, usage, perplexity) in enumerate(columns)
+        ]
+    )

@@ -8,6 +8,12 @@ from typing import Any
 
 import click
 
+from geoquant.cli.fit_stages import (
+    CodeCounts,
+    fit_in_stages,
+    stage_options,
+    taken_stage_options,
+)
 from geoquant.cli.options import (
     beside,
     check_outputs,
@@ -52,7 +58,11 @@ def _default_algorithm() -> str:
 @click.command()
 @latents_argument
 @click.option(
-    "-k", "--n-clusters", type=click.IntRange(min=1), required=True, help="Number of codes."
+    "-k",
+    "--n-clusters",
+    type=CodeCounts(),
+    required=True,
+    help="Number of codes; for several stages one for all, or one each: 64,32,16.",
 )
 @click.option(
     "--codewords",
@@ -91,6 +101,7 @@ def _default_algorithm() -> str:
     default=None,
     help="Latents kept in the codebook for assignment [default: all; fewer make it smaller].",
 )
+@stage_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @key_option
 @n_jobs_option
@@ -122,6 +133,26 @@ def fit(
     **options: Any,
 ) -> None:
     """Make a codebook of the latents in a file (.npy, .npz or .safetensors)."""
+    codebook_path = output or beside(latents_path, _CODEBOOK_SUFFIX)
+    codes_path = codes_beside(codebook_path)
+    stages = taken_stage_options(options)
+    if stages and (estimates or anchors is not None):
+        raise click.BadParameter(
+            "is for a fit of one stage; leave it out",
+            param_hint="--estimate" if estimates else "--anchors",
+        )
+    if stages:
+        fit_in_stages(
+            latents_path,
+            key,
+            (codebook_path, codes_path),
+            options,
+            stages,
+            seed=seed,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
     if estimates:
         from geoquant.cli.fit_estimate import print_estimate
 
@@ -133,8 +164,6 @@ def fit(
     from geoquant.fit import fit_codebook, require_fit_memory
     from geoquant.latents import latents_shape
 
-    codebook_path = output or beside(latents_path, _CODEBOOK_SUFFIX)
-    codes_path = codes_beside(codebook_path)
     check_outputs([codebook_path, codes_path], inputs=[latents_path])
     shape = latents_shape(latents_path, key)
     if len(shape) == 2 and min(shape) > 0:  # otherwise the reader says what is wrong

@@ -12,6 +12,7 @@ from geoquant.cli.options import json_option
 
 if TYPE_CHECKING:
     from geoquant.codebook import Codebook
+    from geoquant.multistage import MultistageCodebook
 
 
 @click.command()
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 @json_option
 def inspect(codebook_path: Path, as_json: bool) -> None:
     """Show what a codebook holds and how it was made; the file is verified on the way."""
-    from geoquant.codebook import Codebook
+    from geoquant.multistage import MultistageCodebook, load_codebook
 
-    facts = _facts(Codebook.load(codebook_path)) | {"bytes": codebook_path.stat().st_size}
+    book = load_codebook(codebook_path)
+    facts = _facts_of_stages(book) if isinstance(book, MultistageCodebook) else _facts(book)
+    facts |= {"bytes": codebook_path.stat().st_size}
     if as_json:
         click.echo(json.dumps({"schema_version": 1, **facts}))
         return
@@ -41,5 +44,18 @@ def _facts(book: Codebook) -> dict[str, Any]:
         "perplexity of the anchors": quality.perplexity(book.anchor_code, book.n_codes),
         "unused codes": len(quality.dead_codes(book.anchor_code, book.n_codes)),
         "mean geodesic distance": float(book.anchor_distance.mean()),
+        **book.metadata,
+    }
+
+
+def _facts_of_stages(book: MultistageCodebook) -> dict[str, Any]:
+    return {
+        "stages": book.n_stages,
+        "kind": book.kind,
+        "codes": list(book.n_codes),
+        "dimensions": book.dim,
+        "dimensions of the stages": [stage.dim for stage in book.stages],
+        "anchors": [stage.n_anchors for stage in book.stages],
+        "beam": book.beam,
         **book.metadata,
     }
