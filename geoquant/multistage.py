@@ -756,7 +756,7 @@ def least_squares_codewords(
     [1.0, 3.0]
     """
     from scipy.linalg import lstsq
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     sizes = [len(stage) for stage in vectors]
     first = np.cumsum([0, *sizes[:-1]])
