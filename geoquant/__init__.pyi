@@ -28,9 +28,9 @@ from .graph.shortest_paths import nearest_source as nearest_source
 from .graph.shortest_paths import path_between as path_between
 from .graph.shortest_paths import two_nearest_sources as two_nearest_sources
 from .latents import read_latents as read_latents
-from .multistage import FittedMultistage as FittedMultistage
 from .multistage import MultistageCodebook as MultistageCodebook
-from .multistage import fit_multistage as fit_multistage
 from .multistage import load_codebook as load_codebook
+from .multistage_fit import FittedMultistage as FittedMultistage
+from .multistage_fit import fit_multistage as fit_multistage
 
 __version__: str

@@ -158,13 +158,38 @@ def fit(
 
         print_estimate(latents_path, key, options, as_json=as_json)
         return
+    fit_in_one_stage(
+        latents_path,
+        key,
+        (codebook_path, codes_path),
+        options,
+        anchors=anchors,
+        seed=seed,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+def fit_in_one_stage(
+    latents_path: Path,
+    key: str | None,
+    paths: tuple[Path, Path],
+    options: dict[str, Any],
+    *,
+    anchors: int | None,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Fit, write the codebook and the codes to `paths`, and say what came out."""
     from geoquant.cli.progress_bar import ProgressBar
     from geoquant.cli.summary import advice, print_table, summarize
     from geoquant.files import npy_blocks, write_together
     from geoquant.fit import fit_codebook, require_fit_memory
     from geoquant.latents import latents_shape
 
-    check_outputs([codebook_path, codes_path], inputs=[latents_path])
+    codebook_path, codes_path = paths
+    check_outputs(paths, inputs=[latents_path])
     shape = latents_shape(latents_path, key)
     if len(shape) == 2 and min(shape) > 0:  # otherwise the reader says what is wrong
         limits = ("n_neighbors", "recall_target", "max_memory", "n_jobs")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from geoquant.multistage import FittedMultistage
+    from geoquant.multistage_fit import FittedMultistage
 
 #: Options of `fit` that are those of `fit_codebook`, which a Euclidean stage has no use for.
 _GEODESIC = ("n_neighbors", "recall_target", "algorithm", "on_disconnected", "max_memory")
@@ -113,7 +113,7 @@ def fit_in_stages(
     """Fit, write the codebook and the codes to `paths`, and say what came out."""
     from geoquant.cli.progress_bar import ProgressBar
     from geoquant.files import npy_blocks, write_together
-    from geoquant.multistage import fit_multistage
+    from geoquant.multistage_fit import fit_multistage
 
     codebook_path, codes_path = paths
     check_outputs(paths, inputs=[latents_path])
