@@ -15,7 +15,7 @@ define test_build
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench bench-full bench-quick bench-report costs picture clean
+.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench bench-full bench-quick bench-tokens bench-report costs picture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ bench-full: .venv/bench-stamp  ## the same with a million latents and slow peers
 
 bench-quick: .venv/bench-stamp  ## see that every benchmark runs, on few latents
 	$(BIN)/python -m benchmarks --quick
+
+bench-tokens: .venv/bench-stamp  ## error of several tokens a latent beside faiss, for the record
+	$(BIN)/python -m benchmarks.quality.tokens --full
 
 bench-report: setup  ## write tables and plots of the recorded results into the READMEs
 	$(BIN)/python -m benchmarks.report

@@ -23,6 +23,7 @@ _FORMATS = {
     "exponent": "{:.3f}",
     "MB": "{:,.0f} MB",
     "energy": "{:,.0f}",
+    "distortion": "{:.3f}",
 }
 
 

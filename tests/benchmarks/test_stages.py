@@ -10,6 +10,7 @@ import pytest
 
 import geoquant as gq
 from benchmarks import bounds, datasets, stage, verify
+from benchmarks.quality import tokens
 from benchmarks.speed import assign, bits, fit, graph, seeding, shortest_paths, swap
 from benchmarks.stage import Plan
 from benchmarks.table import Row, read_results
@@ -195,8 +196,9 @@ def test_rows_are_kept_as_soon_as_they_are_there(
 
 
 def test_quick_runs_judge_and_keep_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Assign and nearest source run through on few latents of the mixture."""
-    for module, name in ((assign, "assign"), (shortest_paths, "shortest_paths")):
+    """Assign, nearest source and tokens run through on few latents of the mixture."""
+    stages = {"assign": assign, "shortest_paths": shortest_paths, "tokens": tokens}
+    for name, module in stages.items():
         assert stage.main(name, module.groups, ["--quick", "--source", "mixture"]) == 0
     printed = capsys.readouterr().out
     assert "share of the time of faiss" in printed
