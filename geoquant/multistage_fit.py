@@ -142,8 +142,8 @@ def fit_multistage(
     `fit_codebook` does.
 
     Refits matter most to geodesic stages, whose cells are not those of the nearest codeword by
-    which latents are encoded. Euclidean stages leave less error; ``make bench-tokens`` measures both
-    beside faiss.
+    which latents are encoded. Euclidean stages leave less error; ``make bench-tokens`` measures
+    both beside faiss.
 
     Examples
     --------
