@@ -54,6 +54,14 @@ ORDER = [
     "geoquant.quality",
     "geoquant.estimators",
     "geoquant",
+    "geoquant.torch.datasets",
+    "geoquant.torch.bottlenecks",
+    "geoquant.torch.autoencoders",
+    "geoquant.torch.training",
+    "geoquant.torch.vae_adapter",
+    "geoquant.torch.quantizer",
+    "geoquant.torch.refine",
+    "geoquant.torch.prior",
     "geoquant.torch",
     "geoquant.report",
     "geoquant.distributed",
@@ -63,7 +71,14 @@ ORDER = [
 #: Listed for the order of the design, not yet written.
 PLANNED = {
     "geoquant.distributed",
-    "geoquant.torch",
+    "geoquant.torch.autoencoders",
+    "geoquant.torch.bottlenecks",
+    "geoquant.torch.datasets",
+    "geoquant.torch.prior",
+    "geoquant.torch.quantizer",
+    "geoquant.torch.refine",
+    "geoquant.torch.training",
+    "geoquant.torch.vae_adapter",
 }
 
 #: The only place that may import a library.
