@@ -55,9 +55,9 @@ ORDER = [
     "geoquant.estimators",
     "geoquant",
     "geoquant.torch.datasets",
+    "geoquant.torch.training",
     "geoquant.torch.bottlenecks",
     "geoquant.torch.autoencoders",
-    "geoquant.torch.training",
     "geoquant.torch.vae_adapter",
     "geoquant.torch.quantizer",
     "geoquant.torch.refine",
@@ -77,7 +77,6 @@ PLANNED = {
     "geoquant.torch.prior",
     "geoquant.torch.quantizer",
     "geoquant.torch.refine",
-    "geoquant.torch.training",
     "geoquant.torch.vae_adapter",
 }
 
