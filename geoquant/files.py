@@ -567,6 +567,51 @@ def open_regular(path: PathLike) -> Iterator[io.BufferedReader]:
             raise FileFormatError(f"{os.fspath(path)}: cannot be read: {error}") from error
 
 
+def read_json_object(path: PathLike, *, max_bytes: int = MAX_HEADER_BYTES) -> dict[str, Any]:
+    """Read a file that holds one JSON object, such as the configuration of a model.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A regular file.
+    max_bytes : int, default 1 MiB
+        Longest file accepted.
+
+    Returns
+    -------
+    dict of str to object
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, not regular, too long, no strict JSON, repeats a key, or holds
+        something else than an object.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from geoquant.files import read_json_object
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "config.json")
+    ...     _ = path.write_text('{"latent_dim": 20}')
+    ...     read_json_object(path)
+    {'latent_dim': 20}
+    """
+    with open_regular(path) as stream:
+        raw = stream.read(max_bytes + 1)
+    if len(raw) > max_bytes:
+        raise FileFormatError(f"{os.fspath(path)}: longer than {max_bytes} bytes")
+    try:
+        found = _strict_json(raw)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{os.fspath(path)}: is not strict JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise FileFormatError(
+            f"{os.fspath(path)}: must hold a JSON object, found {type(found).__name__}"
+        )
+    return found
+
+
 def byte_count(shape: tuple[int, ...], itemsize: int) -> int | None:
     """Bytes of an array, or None where no array can have that shape.
 
@@ -748,9 +793,7 @@ def _parse_header(raw: bytes, path: PathLike) -> tuple[dict[str, _Tensor], dict[
     if not raw.startswith(b"{"):
         raise _damaged(path, f"the header must start with '{{', found {raw[:8]!r}")
     try:
-        header = json.loads(
-            raw.decode(), object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant
-        )
+        header = _strict_json(raw)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"the header is not strict JSON: {error}") from error
     metadata = header.pop(_METADATA, {})
@@ -759,6 +802,12 @@ def _parse_header(raw: bytes, path: PathLike) -> tuple[dict[str, _Tensor], dict[
     parsed = {name: _parse_tensor(name, entry, path) for name, entry in header.items()}
     in_order = sorted(parsed, key=lambda name: (parsed[name].begin, parsed[name].end))
     return {name: parsed[name] for name in in_order}, metadata
+
+
+def _strict_json(raw: bytes) -> Any:
+    return json.loads(
+        raw.decode(), object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant
+    )
 
 
 def _unique_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -55,6 +55,7 @@ ORDER = [
     "geoquant.estimators",
     "geoquant",
     "geoquant.torch.datasets",
+    "geoquant.torch.pretrained",
     "geoquant.torch.training",
     "geoquant.torch.bottlenecks",
     "geoquant.torch.autoencoders",
@@ -74,9 +75,7 @@ PLANNED = {
     "geoquant.torch.autoencoders",
     "geoquant.torch.bottlenecks",
     "geoquant.torch.datasets",
-    "geoquant.torch.prior",
     "geoquant.torch.quantizer",
-    "geoquant.torch.refine",
     "geoquant.torch.vae_adapter",
 }
 

@@ -1,1 +1,10 @@
+from .prior import GRUPrior as GRUPrior
+from .prior import train_prior as train_prior
+from .prior import windows as windows
+from .refine import RectifiedDecoder as RectifiedDecoder
+from .refine import RefinedCodebook as RefinedCodebook
+from .refine import reassign as reassign
+from .refine import reconstruction_loss as reconstruction_loss
+from .refine import rectify_decoder as rectify_decoder
+from .refine import refine_codebook as refine_codebook
 from .training import train as train
