@@ -215,8 +215,8 @@ def refine_codebook(
     z = torch.from_numpy(check_latents(latents))
     epochs = check_count(epochs, "epochs", 0)
     n_rounds = check_count(n_rounds, "n_rounds", 0)
-    score = _Score(decoder, loss, z, images)
     tokens = _checked_tokens(codebook, z, codes)
+    score = _Score(decoder, loss, z, images)
     history: History = []
     for turn in range(n_rounds + 1):
         if turn:
@@ -307,10 +307,10 @@ def reassign(
     """
     z = torch.from_numpy(check_latents(latents))
     n_sweeps = check_count(n_sweeps, "n_sweeps", 0)
+    tokens = _checked_tokens(codebook, z, codes)
     if images is None:
         images = _decoded(decoder, z)
     score = _Score(decoder, loss, z, images)
-    tokens = _checked_tokens(codebook, z, codes)
     with _frozen(decoder):
         tokens = _swept(codebook, score, z, images, tokens, n_candidates, n_sweeps, rate, progress)
     return _as_codes(tokens, codebook)
