@@ -42,6 +42,9 @@ ImageLoss: TypeAlias = (
 #: Gives nats, shape (b,), of token sequences, shape (b, M).
 Rate: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
+#: Rows of it are images.
+Images: TypeAlias = "torch.Tensor | _DecodedLatents"
+
 #: Decoded images in memory at once, in pixels.
 _PIXELS = 1 << 24
 
@@ -126,7 +129,7 @@ def reconstruction_loss(
     z = torch.from_numpy(check_latents(latents))
     score = _Score(decoder, loss, z, images)
     with _frozen(decoder), torch.no_grad():
-        rows = _batches(len(z), images[0].numel())
+        rows = _batches(len(z), score.pixels)
         losses = [score(z[batch], images[batch]).double() for batch in rows]
     return torch.cat(losses).cpu().numpy()
 
@@ -135,7 +138,7 @@ def refine_codebook(
     codebook: CodebookT,
     decoder: Any,
     latents: npt.ArrayLike,
-    images: torch.Tensor,
+    images: torch.Tensor | None = None,
     *,
     codes: npt.ArrayLike | None = None,
     loss: ImageLoss = "bernoulli",
@@ -164,8 +167,8 @@ def refine_codebook(
         A module is in evaluation mode meanwhile, and no parameter of it changes.
     latents : array_like of shape (n, d)
         Of the images.
-    images : Tensor of shape (n, C, H, W), float
-        In [0, 1] for the loss 'bernoulli'.
+    images : Tensor of shape (n, C, H, W), float, optional
+        In [0, 1] for the loss 'bernoulli'. Default: what the decoder makes of the latents.
     codes : array_like of int, shape (n,) or (n, M), optional
         Of the latents; default: what the codebook assigns.
     loss : {'bernoulli', 'gaussian'} or callable
@@ -216,15 +219,16 @@ def refine_codebook(
     epochs = check_count(epochs, "epochs", 0)
     n_rounds = check_count(n_rounds, "n_rounds", 0)
     tokens = _checked_tokens(codebook, z, codes)
-    score = _Score(decoder, loss, z, images)
+    targets = _DecodedLatents(decoder, z) if images is None else images
+    score = _Score(decoder, loss, z, targets)
     history: History = []
     for turn in range(n_rounds + 1):
         if turn:
-            tokens = _swept(codebook, score, z, images, tokens, n_candidates, 1, rate, progress)
+            tokens = _swept(codebook, score, z, targets, tokens, n_candidates, 1, rate, progress)
         codebook, fitted = _with_fitted_codewords(
             codebook,
             decoder,
-            lambda latents, rows: score(latents, images[rows]),
+            lambda latents, rows: score(latents, targets[rows]),
             tokens,
             scale=_spread(z),
             epochs=epochs if turn == 0 else -(-2 * epochs // 3),
@@ -308,11 +312,10 @@ def reassign(
     z = torch.from_numpy(check_latents(latents))
     n_sweeps = check_count(n_sweeps, "n_sweeps", 0)
     tokens = _checked_tokens(codebook, z, codes)
-    if images is None:
-        images = _decoded(decoder, z)
-    score = _Score(decoder, loss, z, images)
+    targets = _DecodedLatents(decoder, z) if images is None else images
+    score = _Score(decoder, loss, z, targets)
     with _frozen(decoder):
-        tokens = _swept(codebook, score, z, images, tokens, n_candidates, n_sweeps, rate, progress)
+        tokens = _swept(codebook, score, z, targets, tokens, n_candidates, n_sweeps, rate, progress)
     return _as_codes(tokens, codebook)
 
 
@@ -443,11 +446,23 @@ class Codewords(nn.Module):
         return replace(codebook.replace_vectors(vectors), metadata=metadata)
 
 
+class _DecodedLatents:
+    """What a decoder makes of latents, made when asked for."""
+
+    def __init__(self, decoder: Any, latents: torch.Tensor) -> None:
+        self._decode, self._device = _decode_of(decoder), _device_of(decoder)
+        self._latents = latents
+
+    def __getitem__(self, rows: torch.Tensor | slice) -> torch.Tensor:
+        with torch.no_grad():
+            return self._decode(self._latents[rows].to(self._device))
+
+
 class _Score:
     """The loss of images that are decoded from latents."""
 
     def __init__(
-        self, decoder: Any, loss: ImageLoss, latents: torch.Tensor, images: torch.Tensor
+        self, decoder: Any, loss: ImageLoss, latents: torch.Tensor, images: Images
     ) -> None:
         if not (callable(loss) or loss in ("bernoulli", "gaussian")):
             raise InputError(f"loss must be 'bernoulli', 'gaussian' or a callable, found {loss!r}")
@@ -455,10 +470,12 @@ class _Score:
         self._takes_logits = loss == "bernoulli" and hasattr(decoder, "decode_logits")
         self._decode = decoder.decode_logits if self._takes_logits else _decode_of(decoder)
         self._device = _device_of(decoder)
-        _check_images(images, len(latents), loss)
+        if not isinstance(images, _DecodedLatents):
+            _check_images(images, len(latents), loss)
         with _frozen(decoder), torch.no_grad():
             first = self._decode(latents[:2].to(self._device))
-        self._check_decoded(first, images)
+            self._check_decoded(first, images[:2])
+        self.pixels = first[0].numel()
 
     def __call__(self, latents: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Losses, shape (b,) or (b, c), of latents of shape (b, d) or (b, c, d)."""
@@ -562,12 +579,6 @@ def _frozen(decoder: Any) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _decoded(decoder: Any, latents: torch.Tensor) -> torch.Tensor:
-    decode, device = _decode_of(decoder), _device_of(decoder)
-    with _frozen(decoder), torch.no_grad():
-        return torch.cat([decode(part.to(device)).cpu() for part in latents.split(1024)])  # type: ignore[no-untyped-call]
-
-
 def _check_images(images: torch.Tensor, n: int, loss: ImageLoss) -> None:
     if not isinstance(images, torch.Tensor) or not images.is_floating_point():
         found = getattr(images, "dtype", type(images).__name__)
@@ -637,7 +648,7 @@ def _swept(
     codebook: AnyCodebook,
     score: _Score,
     latents: torch.Tensor,
-    images: torch.Tensor,
+    images: Images,
     tokens: torch.Tensor,
     n_candidates: int,
     n_sweeps: int,
@@ -648,7 +659,7 @@ def _swept(
     n_candidates = check_count(n_candidates, "n_candidates", 1)
     books = _stages(codebook)
     codewords = Codewords(codebook).requires_grad_(False)
-    rows = _batches(len(tokens), images[0].numel() * (n_candidates + 1))
+    rows = _batches(len(tokens), score.pixels * (n_candidates + 1))
     tokens = tokens.clone()
     with torch.no_grad():
         for done, batch in enumerate(rows):

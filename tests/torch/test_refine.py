@@ -201,6 +201,17 @@ def test_reassign_without_images_aims_at_the_decoded_latents() -> None:
     )
 
 
+def test_codewords_without_images_aim_at_the_decoded_latents() -> None:
+    """Fitting without images is fitting to what the decoder makes of the latents."""
+    latents, images = data()
+    refined = [
+        refine_codebook(staged(), Sigmoid(), latents, target, n_rounds=1).codebook
+        for target in (None, images)
+    ]
+    for one, other in zip(refined[0].stages, refined[1].stages, strict=True):
+        np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
+
+
 def test_rate_is_weighed_against_the_loss() -> None:
     """A code that costs much is given up, one that costs little is not."""
     latents, images = data()
