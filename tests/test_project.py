@@ -72,8 +72,6 @@ ORDER = [
 #: Listed for the order of the design, not yet written.
 PLANNED = {
     "geoquant.distributed",
-    "geoquant.torch.autoencoders",
-    "geoquant.torch.bottlenecks",
     "geoquant.torch.datasets",
     "geoquant.torch.quantizer",
     "geoquant.torch.vae_adapter",

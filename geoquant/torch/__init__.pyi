@@ -1,3 +1,8 @@
+from .autoencoders import VAE as VAE
+from .autoencoders import VQVAE as VQVAE
+from .autoencoders import load_model as load_model
+from .autoencoders import train_autoencoder as train_autoencoder
+from .bottlenecks import VectorQuantizer as VectorQuantizer
 from .prior import GRUPrior as GRUPrior
 from .prior import train_prior as train_prior
 from .prior import windows as windows

@@ -1,0 +1,365 @@
+"""Autoencoders to start from: the paper's VAE and VQ-VAE, and how they are trained."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from geoquant.arguments import check_count
+from geoquant.errors import FileFormatError, InputError
+from geoquant.torch.bottlenecks import CodebookUpdate, Quantized, VectorQuantizer
+from geoquant.torch.pretrained import Pretrained, model_config
+from geoquant.torch.training import History, train
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geoquant.files import PathLike
+    from geoquant.progress import Progress
+
+
+class GaussianEncoder(nn.Module):
+    """Images to mean and log-variance of a Gaussian, by one hidden layer."""
+
+    def __init__(self, n_pixels: int, hidden_dim: int, latent_dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(n_pixels, hidden_dim)
+        self.mean = nn.Linear(hidden_dim, latent_dim)
+        self.logvar = nn.Linear(hidden_dim, latent_dim)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log-variance, each (n, d)."""
+        hidden = functional.relu(self.hidden(images.flatten(1)))
+        return self.mean(hidden), self.logvar(hidden)
+
+
+class PlainEncoder(nn.Module):
+    """Images to latents, by one hidden layer."""
+
+    def __init__(self, n_pixels: int, hidden_dim: int, latent_dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(n_pixels, hidden_dim)
+        self.output = nn.Linear(hidden_dim, latent_dim)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Latents, (n, d)."""
+        latents: torch.Tensor = self.output(functional.relu(self.hidden(images.flatten(1))))
+        return latents
+
+
+class ImageDecoder(nn.Module):
+    """Latents to the logits of pixels, by one hidden layer."""
+
+    def __init__(self, latent_dim: int, hidden_dim: int, n_pixels: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(latent_dim, hidden_dim)
+        self.output = nn.Linear(hidden_dim, n_pixels)
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        """Logits, (n, n_pixels)."""
+        logits: torch.Tensor = self.output(functional.relu(self.hidden(latents)))
+        return logits
+
+
+class VAE(Pretrained, nn.Module, model_type="geoquant-vae"):
+    """The variational autoencoder of the paper on geodesic quantization: 784-400-20.
+
+    Parameters
+    ----------
+    image_shape : sequence of int
+        Channels, height and width.
+    latent_dim, hidden_dim : int
+        Width of the latents and of the one hidden layer of encoder and decoder.
+
+    Raises
+    ------
+    InputError
+        If a size is no positive integer.
+
+    References
+    ----------
+    Kingma, Welling: Auto-encoding variational Bayes. ICLR 2014.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoquant.torch import VAE
+    >>> vae = VAE()
+    >>> mean, logvar = vae.encode(torch.zeros(3, 1, 28, 28))
+    >>> mean.shape, vae.decode(mean).shape
+    (torch.Size([3, 20]), torch.Size([3, 1, 28, 28]))
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (1, 28, 28),
+        latent_dim: int = 20,
+        hidden_dim: int = 400,
+    ) -> None:
+        super().__init__()
+        self.image_shape = _checked_shape(image_shape)
+        self.latent_dim = check_count(latent_dim, "latent_dim", 1)
+        hidden_dim = check_count(hidden_dim, "hidden_dim", 1)
+        n_pixels = math.prod(self.image_shape)
+        self.encoder = GaussianEncoder(n_pixels, hidden_dim, latent_dim)
+        self.decoder = ImageDecoder(latent_dim, hidden_dim, n_pixels)
+
+    def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log-variance of the latents, each (n, d), of images (n, C, H, W)."""
+        _check_images(images, self.image_shape)
+        found: tuple[torch.Tensor, torch.Tensor] = self.encoder(images)
+        return found
+
+    def decode_logits(self, latents: torch.Tensor) -> torch.Tensor:
+        """Logits of pixels, (n, C, H, W), of latents (n, d)."""
+        return self.decoder(latents).reshape(-1, *self.image_shape)  # type: ignore[no-any-return]
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images in [0, 1], (n, C, H, W), of latents (n, d)."""
+        return self.decode_logits(latents).sigmoid()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images as they are after the mean of their latents."""
+        return self.decode(self.encode(images)[0])
+
+    def loss(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Negative evidence lower bound, in nats per image.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W)
+            In [0, 1].
+
+        Returns
+        -------
+        dict of Tensor
+            "loss", the sum of "bce" (of one sampled latent per image, pixels summed) and "kl".
+        """
+        mean, logvar = self.encode(images)
+        sampled = mean + (logvar / 2).exp() * torch.randn_like(mean)
+        bce = _cross_entropy(self.decode_logits(sampled), images)
+        kl = (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean() / 2
+        return {"loss": bce + kl, "bce": bce, "kl": kl}
+
+
+class VQVAE(Pretrained, nn.Module, model_type="geoquant-vqvae"):
+    """An autoencoder whose codebook is learned with it, with the VAE's networks.
+
+    Parameters
+    ----------
+    image_shape : sequence of int
+        Channels, height and width.
+    latent_dim, hidden_dim : int
+        Width of the latents and of the one hidden layer of encoder and decoder.
+    n_codes : int
+        Codes, K; one for each image.
+    beta : float
+        Weight of the commitment.
+    codebook_update : {'gradient', 'ema'}
+        As for `VectorQuantizer`: as published, or in a form in which the codes stay in use.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range.
+
+    References
+    ----------
+    van den Oord, Vinyals, Kavukcuoglu: Neural discrete representation learning. NeurIPS 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoquant.torch import VQVAE
+    >>> model = VQVAE(n_codes=8).eval()
+    >>> quantized, indices, loss = model.quantize(model.encode(torch.zeros(3, 1, 28, 28)))
+    >>> model.decode(quantized).shape, indices.shape
+    (torch.Size([3, 1, 28, 28]), torch.Size([3]))
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (1, 28, 28),
+        latent_dim: int = 20,
+        hidden_dim: int = 400,
+        n_codes: int = 64,
+        beta: float = 0.25,
+        codebook_update: CodebookUpdate = "ema",
+    ) -> None:
+        super().__init__()
+        self.image_shape = _checked_shape(image_shape)
+        self.latent_dim = check_count(latent_dim, "latent_dim", 1)
+        hidden_dim = check_count(hidden_dim, "hidden_dim", 1)
+        n_pixels = math.prod(self.image_shape)
+        self.encoder = PlainEncoder(n_pixels, hidden_dim, latent_dim)
+        self.quantizer = VectorQuantizer(n_codes, latent_dim, beta=beta, update=codebook_update)
+        self.decoder = ImageDecoder(latent_dim, hidden_dim, n_pixels)
+
+    @property
+    def codebook(self) -> torch.Tensor:
+        """Codewords, (K, d)."""
+        return self.quantizer.codebook
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Latents before quantization, (n, d), of images (n, C, H, W)."""
+        _check_images(images, self.image_shape)
+        latents: torch.Tensor = self.encoder(images)
+        return latents
+
+    def quantize(self, latents: torch.Tensor) -> Quantized:
+        """Codewords, codes and loss of latents (n, d)."""
+        found: Quantized = self.quantizer(latents)
+        return found
+
+    def decode_logits(self, latents: torch.Tensor) -> torch.Tensor:
+        """Logits of pixels, (n, C, H, W), of latents (n, d)."""
+        return self.decoder(latents).reshape(-1, *self.image_shape)  # type: ignore[no-any-return]
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images in [0, 1], (n, C, H, W), of latents (n, d)."""
+        return self.decode_logits(latents).sigmoid()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images as they are after their codes."""
+        return self.decode(self.quantize(self.encode(images)).quantized)
+
+    def loss(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Cross-entropy and the quantizer's loss, per image.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W)
+            In [0, 1].
+
+        Returns
+        -------
+        dict of Tensor
+            "loss", the sum of "bce" (pixels summed) and "commitment".
+        """
+        quantized, _, loss = self.quantize(self.encode(images))
+        bce, commitment = _cross_entropy(self.decode_logits(quantized), images), loss.mean()
+        return {"loss": bce + commitment, "bce": bce, "commitment": commitment}
+
+
+def train_autoencoder(
+    model: VAE | VQVAE,
+    images: torch.Tensor,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    schedule: Literal["constant", "linear"] = "constant",
+    random_state: int = 0,
+    checkpoint: PathLike | None = None,
+    progress: Progress | None = None,
+) -> History:
+    """Train a model on images, in place.
+
+    Parameters
+    ----------
+    model : VAE or VQVAE
+        Or any module with ``loss(images)`` as these have.
+    images : Tensor of shape (n, C, H, W), float
+        In [0, 1].
+    epochs, batch_size, learning_rate, schedule, random_state, checkpoint, progress
+        As for `train`.
+
+    Returns
+    -------
+    list of dict
+        Means of the model's losses in each epoch.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range or the images do not fit the model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoquant.torch import VAE, train_autoencoder
+    >>> images = torch.rand(64, 1, 4, 4)
+    >>> vae = VAE(image_shape=(1, 4, 4), latent_dim=2, hidden_dim=16)
+    >>> history = train_autoencoder(vae, images, epochs=2)
+    >>> sorted(history[-1])
+    ['bce', 'epoch', 'kl', 'loss']
+    """
+    _check_images(images[:1], model.image_shape)
+    low, high = float(images.min()), float(images.max())
+    if not 0 <= low <= high <= 1:
+        raise InputError(f"images must lie in [0, 1], found {low:.3g} to {high:.3g}; rescale them")
+    device = next(model.parameters()).device
+    return train(
+        model,
+        lambda rows: model.loss(images[rows].to(device)),
+        len(images),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        random_state=random_state,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+
+
+def load_model(folder: PathLike) -> VAE | VQVAE:
+    """A model that was saved in a folder, whichever it is.
+
+    Parameters
+    ----------
+    folder : path
+        What ``save_pretrained`` wrote.
+
+    Returns
+    -------
+    VAE or VQVAE
+        In evaluation mode.
+
+    Raises
+    ------
+    FileFormatError
+        If the folder is missing, or holds something else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from geoquant.torch import VAE, load_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     VAE(latent_dim=2).save_pretrained(folder)
+    ...     load_model(folder).latent_dim
+    2
+    """
+    models = {model.model_type: model for model in (VAE, VQVAE)}
+    found = model_config(folder).get("model_type")
+    if found not in models:
+        raise FileFormatError(
+            f"{folder}: model_type must be one of {', '.join(models)}, found {found!r}; load other "
+            "models with their own class and wrap them: VAEAdapter.wrap(model)"
+        )
+    return models[found].from_pretrained(folder)  # type: ignore[return-value]
+
+
+def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
+    shape = tuple(check_count(size, "image_shape", 1) for size in image_shape)
+    if len(shape) != 3:
+        raise InputError(f"image_shape must be channels, height and width, found {shape}")
+    return shape
+
+
+def _check_images(images: torch.Tensor, image_shape: tuple[int, int, int]) -> None:
+    if images.shape[1:] != image_shape:
+        expected = ", ".join(map(str, image_shape))
+        raise InputError(
+            f"images must have shape (n, {expected}) for this model, found {tuple(images.shape)}"
+        )
+
+
+def _cross_entropy(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Mean over images of the sum over pixels."""
+    total = functional.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    return total / len(images)
