@@ -52,6 +52,7 @@ ORDER = [
     "geoquant.multistage_fit",
     "geoquant.estimate",
     "geoquant.quality",
+    "geoquant.pictures",
     "geoquant.estimators",
     "geoquant",
     "geoquant.torch.datasets",
@@ -72,7 +73,6 @@ ORDER = [
 #: Listed for the order of the design, not yet written.
 PLANNED = {
     "geoquant.distributed",
-    "geoquant.torch.datasets",
     "geoquant.torch.quantizer",
     "geoquant.torch.vae_adapter",
 }

@@ -93,3 +93,46 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
                 f"{output} is an input and would be overwritten; name another file",
                 param_hint="--output",
             )
+
+
+def load_codes(path: Path, n_codes: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Read codes and give them as (n, M); whatever is wrong with them is the file's fault."""
+    from geoquant.latents import read_latents
+    from geoquant.multistage import check_stage_codes
+
+    codes = read_latents(path)
+    columns = codes[:, None] if codes.ndim == 1 else codes
+    if columns.ndim != 2 or columns.shape[1] != len(n_codes) or len(columns) == 0:
+        raise FileFormatError(
+            f"{path}: codes must have shape (n, {len(n_codes)}) for this codebook, found "
+            f"{codes.shape}; use codes and codebook of one fit"
+        )
+    try:
+        check_stage_codes(columns, tuple(n_codes))
+    except InputError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    return columns.astype("int64")
+
+
+def load_labels(path: Path, n: int) -> npt.NDArray[np.int64]:
+    """Read classes, one integer from 0 on for each of `n` images."""
+    from geoquant.latents import read_latents
+
+    labels = read_latents(path)
+    if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise FileFormatError(
+            f"{path}: labels must be {n} integers from 0 on, found shape {labels.shape} of "
+            f"{labels.dtype}"
+        )
+    return labels.astype("int64")
+
+
+def new_model_folder(folder: Path, *, overwrite: bool) -> Path:
+    """Make the folder of a model that is to be trained, and give the path of its checkpoint."""
+    if (folder / "config.json").exists() and not overwrite:
+        raise click.BadParameter(
+            f"{folder} holds a model already; name another folder, or give --overwrite",
+            param_hint="--output",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "checkpoint.safetensors"

@@ -3,7 +3,10 @@ from .autoencoders import VQVAE as VQVAE
 from .autoencoders import load_model as load_model
 from .autoencoders import train_autoencoder as train_autoencoder
 from .bottlenecks import VectorQuantizer as VectorQuantizer
+from .datasets import ImageSet as ImageSet
+from .datasets import load_images as load_images
 from .prior import GRUPrior as GRUPrior
+from .prior import mean_nats as mean_nats
 from .prior import train_prior as train_prior
 from .prior import windows as windows
 from .refine import RectifiedDecoder as RectifiedDecoder
@@ -12,4 +15,5 @@ from .refine import reassign as reassign
 from .refine import reconstruction_loss as reconstruction_loss
 from .refine import rectify_decoder as rectify_decoder
 from .refine import refine_codebook as refine_codebook
+from .training import seeded as seeded
 from .training import train as train

@@ -341,7 +341,7 @@ def load_model(folder: PathLike) -> VAE | VQVAE:
             f"{folder}: model_type must be one of {', '.join(models)}, found {found!r}; load other "
             "models with their own class and wrap them: VAEAdapter.wrap(model)"
         )
-    return models[found].from_pretrained(folder)  # type: ignore[return-value]
+    return models[found].from_pretrained(folder)
 
 
 def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:

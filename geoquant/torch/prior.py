@@ -149,8 +149,8 @@ class GRUPrior(Pretrained, nn.Module, model_type="geoquant-gru-prior"):
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        labels: torch.Tensor | None = None,
-        generator: torch.Generator | None = None,
+        labels: npt.ArrayLike | torch.Tensor | None = None,
+        generator: torch.Generator | int | None = None,
     ) -> torch.Tensor:
         """New sequences, code by code.
 
@@ -164,10 +164,11 @@ class GRUPrior(Pretrained, nn.Module, model_type="geoquant-gru-prior"):
             Only the `top_k` likeliest codes at each position.
         top_p : float, optional
             Only the likeliest codes whose probabilities reach `top_p` together.
-        labels : Tensor of int64, shape (n,), optional
+        labels : array_like of int, shape (n,), optional
             Classes to sample from; needed if there are classes.
-        generator : Generator, optional
-            On the CPU; the same state gives the same codes on the same machine.
+        generator : Generator or int, optional
+            A generator on the CPU, or the seed of a new one; the same gives the same codes on the
+            same machine.
 
         Returns
         -------
@@ -187,11 +188,13 @@ class GRUPrior(Pretrained, nn.Module, model_type="geoquant-gru-prior"):
         """
         n = check_count(n, "n", 0)
         _check_sampling(temperature, top_k, top_p)
-        labels = self.check_labels(labels, n)
+        classes = self.check_labels(None if labels is None else torch.as_tensor(labels), n)
+        if isinstance(generator, int):
+            generator = torch.Generator().manual_seed(generator)
         codes = torch.full((n, 1), self.start, device=self.head.weight.device)
         state = None
         for position in range(self.length):
-            inputs = self._inputs(codes[:, -1:], position, labels)
+            inputs = self._inputs(codes[:, -1:], position, classes)
             states, state = self.gru(inputs, state)
             logits = self._logits(states, position)[:, 0]
             drawn = _drawn(logits, temperature, top_k, top_p, generator)
@@ -313,6 +316,53 @@ def train_prior(
         progress=progress,
         stage="prior",
     )
+
+
+def mean_nats(
+    prior: GRUPrior,
+    codes: npt.ArrayLike | torch.Tensor,
+    *,
+    labels: npt.ArrayLike | torch.Tensor | None = None,
+    batch_size: int = 4096,
+) -> npt.NDArray[np.float64]:
+    """Nats of the code at each position, on average over sequences.
+
+    Parameters
+    ----------
+    prior : GRUPrior
+        What the codes are measured by.
+    codes : array_like of int, shape (n, L)
+        Sequences, such as those of images that it was not trained on.
+    labels : array_like of int, shape (n,), optional
+        Their classes, for a prior that has classes.
+    batch_size : int
+        Sequences at a time.
+
+    Returns
+    -------
+    ndarray of float64, shape (L,)
+        Its sum is what a sequence costs, its mean what a code costs.
+
+    Raises
+    ------
+    InputError
+        If codes or labels do not fit the prior.
+
+    Examples
+    --------
+    >>> from geoquant.torch import GRUPrior, mean_nats
+    >>> mean_nats(GRUPrior(1, 2), [[0, 0]]).tolist()  # no choice, no cost
+    [0.0, 0.0]
+    """
+    sequences = torch.as_tensor(codes)
+    classes = None if labels is None else torch.as_tensor(labels)
+    rows = [slice(start, start + batch_size) for start in range(0, len(sequences), batch_size)]
+    with torch.no_grad():
+        parts = [
+            prior.nats(sequences[part], None if classes is None else classes[part]) for part in rows
+        ]
+    means: npt.NDArray[np.float64] = torch.cat(parts).double().mean(0).cpu().numpy()
+    return means
 
 
 def windows(codes: npt.ArrayLike, length: int = 32) -> npt.NDArray[np.int64]:

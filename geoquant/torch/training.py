@@ -125,9 +125,9 @@ def train(
     if checkpoint is not None and os.path.exists(checkpoint):
         history = _load_checkpoint(checkpoint, module, optimizer, options)
     n_batches = math.ceil(n_rows / batch_size)
-    with _training_mode(module), _forked_generators(module):
+    with _training_mode(module), seeded(random_state, module):
         for epoch in range(len(history) + 1, epochs + 1):
-            _seed_generators(random_state, epoch)
+            torch.manual_seed(_seed_of_epoch(random_state, epoch))
             totals: dict[str, torch.Tensor] = {}
             for batch, rows in enumerate(torch.split(torch.randperm(n_rows), batch_size)):
                 step = (epoch - 1) * n_batches + batch
@@ -167,17 +167,38 @@ def _training_mode(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _forked_generators(module: nn.Module) -> Iterator[None]:
-    """Leave PyTorch's generators as they were."""
-    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
+def seeded(random_state: int, module: nn.Module | None = None) -> Iterator[None]:
+    """Seed PyTorch's generators within a block, and put them back afterwards.
+
+    Parameters
+    ----------
+    random_state : int
+        The seed.
+    module : Module, optional
+        The generators of its devices are put back too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoquant.torch import seeded
+    >>> with seeded(0):
+    ...     first = torch.nn.Linear(2, 2)
+    >>> with seeded(0):
+    ...     second = torch.nn.Linear(2, 2)
+    >>> torch.equal(first.weight, second.weight)
+    True
+    """
+    parameters = [] if module is None else module.parameters()
+    devices = {p.device for p in parameters if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=list(devices)):
+        torch.manual_seed(random_state)
         yield
 
 
-def _seed_generators(random_state: int, epoch: int) -> None:
+def _seed_of_epoch(random_state: int, epoch: int) -> int:
     # Every epoch has a seed of its own, so that a checkpoint needs to keep no state of generators.
     seed = np.random.SeedSequence([random_state, epoch]).generate_state(1, np.uint64)[0]
-    torch.manual_seed(int(seed >> np.uint64(1)))
+    return int(seed >> np.uint64(1))
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -1,0 +1,186 @@
+"""``geoquant prior``: a prior over the codes of a data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geoquant.cli.options import json_option, load_codes, new_model_folder, quiet_option
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@click.command()
+@click.argument("codes_path", metavar="CODES", type=click.Path(path_type=Path))
+@click.option(
+    "--codebook",
+    "codebook_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="What the codes are of; says how many there are.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The folder of the prior. A run that was interrupted goes on from what is there.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a prior that is there.")
+@click.option(
+    "--test-codes",
+    "test_path",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Codes to measure on [default: the last tenth of CODES, which is then not trained on].",
+)
+@click.option(
+    "--labels",
+    "labels_path",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="An .npy of classes, one for each image: the prior can then be asked for a class.",
+)
+@click.option(
+    "--window",
+    type=click.IntRange(min=2),
+    default=None,
+    help="Learn this many consecutive images as one sequence, as the paper does [default: each "
+    "image's own codes].",
+)
+@click.option("--embedding-dim", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--hidden-dim", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=15, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3e-3,
+    show_default=True,
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@json_option
+@quiet_option
+def prior(
+    codes_path: Path,
+    codebook_path: Path,
+    output: Path,
+    overwrite: bool,
+    test_path: Path | None,
+    labels_path: Path | None,
+    window: int | None,
+    embedding_dim: int,
+    hidden_dim: int,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+    **training: Any,
+) -> None:
+    """Learn which codes go together, and how many nats an image's codes cost."""
+    from geoquant.cli.progress_bar import ProgressBar
+    from geoquant.multistage import MultistageCodebook, load_codebook
+    from geoquant.torch import GRUPrior, mean_nats, seeded, train_prior
+
+    checkpoint = new_model_folder(output, overwrite=overwrite)
+    book = load_codebook(codebook_path)
+    n_codes = book.n_codes if isinstance(book, MultistageCodebook) else (book.n_codes,)
+    codes, test = _both_parts(codes_path, test_path, n_codes)
+    labels, test_labels = None, None
+    if labels_path is not None:
+        labels, test_labels = _labels_of_parts(labels_path, test_path, len(codes), len(test))
+    if window is not None:
+        codes, test = _windows(codes, window, labels), _windows(test, window, labels)
+        n_codes = n_codes * window
+    with seeded(seed):
+        model = GRUPrior(
+            n_codes if window is None else n_codes[0],
+            codes.shape[1],
+            embedding_dim=embedding_dim,
+            hidden_dim=hidden_dim,
+            n_classes=None if labels is None else _n_classes(labels, test_labels),
+            positional=window is None,
+        )
+    with ProgressBar(enabled=not (quiet or as_json)) as progress:
+        train_prior(
+            model,
+            codes,
+            labels=labels,
+            random_state=seed,
+            checkpoint=checkpoint,
+            progress=progress,
+            **training,
+        )
+    nats = mean_nats(model, test, labels=test_labels)
+    model.save_pretrained(output)
+    checkpoint.unlink()
+    facts = {
+        "sequences": len(codes),
+        "test_sequences": len(test),
+        "length": codes.shape[1],
+        "nats_per_token": float(nats.mean()),
+        "nats_per_sequence": float(nats.sum()),
+        "nats_of_positions": nats.tolist(),
+    }
+    _say(facts, output, as_json=as_json, quiet=quiet)
+
+
+def _both_parts(
+    path: Path, test_path: Path | None, n_codes: tuple[int, ...]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Codes to train on and to measure on, both (n, M)."""
+    codes = load_codes(path, n_codes)
+    if test_path is not None:
+        return codes, load_codes(test_path, n_codes)
+    n_test = len(codes) // 10
+    if n_test == 0:
+        raise click.BadParameter(
+            f"{path} has {len(codes)} rows, too few to hold a tenth back; give some to measure on",
+            param_hint="--test-codes",
+        )
+    return codes[:-n_test], codes[-n_test:]
+
+
+def _labels_of_parts(
+    path: Path, test_path: Path | None, n_train: int, n_test: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    from geoquant.cli.options import load_labels
+
+    if test_path is not None:
+        raise click.BadParameter(
+            "is for codes of one file; leave --test-codes out, and a tenth of CODES is measured on",
+            param_hint="--labels",
+        )
+    labels = load_labels(path, n_train + n_test)
+    return labels[:n_train], labels[n_train:]
+
+
+def _windows(
+    codes: npt.NDArray[np.int64], window: int, labels: npt.NDArray[np.int64] | None
+) -> npt.NDArray[np.int64]:
+    from geoquant.torch import windows
+
+    if codes.shape[1] != 1 or labels is not None:
+        raise click.BadParameter(
+            "is for one code an image, and without --labels", param_hint="--window"
+        )
+    return windows(codes[:, 0], window)
+
+
+def _n_classes(*parts: npt.NDArray[np.int64] | None) -> int:
+    return 1 + max(int(part.max()) for part in parts if part is not None)
+
+
+def _say(facts: dict[str, Any], output: Path, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"schema_version": 1, **facts, "prior": str(output)}))
+    elif not quiet:
+        click.echo(
+            f"{facts['test_sequences']:,} sequences of {facts['length']} codes not trained on: "
+            f"{facts['nats_per_sequence']:.2f} nats each, {facts['nats_per_token']:.3f} a code"
+        )
+        click.echo(f"prior     {output}")
