@@ -1,0 +1,1 @@
+"""Papers whose systems are built and measured here, one package each."""
