@@ -138,7 +138,7 @@ class GRUPrior(Pretrained, nn.Module, model_type="geoquant-gru-prior"):
         """
         logits = self(codes, labels)
         return functional.cross_entropy(
-            logits.transpose(1, 2), codes.to(logits.device), reduction="none"
+            logits.transpose(1, 2), codes.to(logits.device, torch.int64), reduction="none"
         )
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from geoquant.errors import InputError
-from geoquant.torch import GRUPrior, train_prior, windows
+from geoquant.torch import GRUPrior, mean_nats, train_prior, windows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,6 +158,15 @@ def test_training_resumes(tmp_path: Path) -> None:
     assert torch.equal(whole.head.weight, resumed.head.weight)
     with pytest.raises(InputError, match="run with identity"):
         train_prior(prior(4, 2), (codes + 1) % 4, epochs=3, batch_size=20, checkpoint=path)
+
+
+def test_mean_nats_of_codes_as_a_codebook_gives_them() -> None:
+    """int32 codes are taken, in batches of any size, with the same means."""
+    model = prior([4, 3], 2)
+    codes = np.random.default_rng(0).integers(0, 3, (50, 2)).astype(np.int32)
+    expected = model.nats(torch.from_numpy(codes)).mean(0).tolist()
+    assert mean_nats(model, codes).tolist() == pytest.approx(expected)
+    assert mean_nats(model, codes, batch_size=7).tolist() == pytest.approx(expected)
 
 
 def test_windows() -> None:
