@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from geoquant.cli.fit_decoder import images_of, model_options
 from geoquant.cli.options import (
     beside,
     check_outputs,
@@ -18,12 +19,24 @@ from geoquant.cli.options import (
     n_jobs_option,
     quiet_option,
 )
+from geoquant.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
 
+    from geoquant.codebook import Codebook
     from geoquant.multistage import MultistageCodebook
+
+
+def decoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say by what images codes are chosen."""
+    help_of_model = "Folder of a model: codes whose decoded images are best among the nearest."
+    for option in reversed(model_options(help_of_model)):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -49,6 +62,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="geodesic: along the training latents; euclidean: nearest codeword.",
 )
+@decoder_options
 @key_option
 @n_jobs_option
 @json_option
@@ -58,6 +72,9 @@ def assign(
     codebook_path: Path,
     output: Path | None,
     method: Literal["geodesic", "euclidean"],
+    model_path: Path | None,
+    data: str | None,
+    split: str | None,
     key: str | None,
     n_jobs: int | None,
     as_json: bool,
@@ -83,9 +100,16 @@ def assign(
         )
     if isinstance(codebook, MultistageCodebook):
         codes = codebook.assign(latents, n_jobs=n_jobs)
-        summary = {"n": len(codes), "k": list(codebook.n_codes), **_use_of_stages(codes, codebook)}
     else:
         codes = codebook.assign(latents, method=method, n_jobs=n_jobs)
+    if model_path is not None:
+        codes = _better_codes(codebook, codes, latents, (model_path, data, split))
+    elif data is not None or split is not None:
+        hint = "--split" if data is None else "--data"
+        raise click.BadParameter("is for codes by decoded images; give --model", param_hint=hint)
+    if isinstance(codebook, MultistageCodebook):
+        summary = {"n": len(codes), "k": list(codebook.n_codes), **_use_of_stages(codes, codebook)}
+    else:
         summary = {"n": len(codes), "k": codebook.n_codes, **_use(codes, codebook.n_codes)}
     write_npy(output, codes)
     summary |= {"codes": str(output)}
@@ -93,6 +117,24 @@ def assign(
         click.echo(json.dumps({"schema_version": 1, **summary}))
     elif not quiet:
         click.echo(f"{_in_words(summary)}\ncodes     {output}")
+
+
+def _better_codes(
+    codebook: Codebook | MultistageCodebook,
+    codes: npt.NDArray[np.int32],
+    latents: npt.NDArray[np.float32],
+    target: tuple[Path, str | None, str | None],
+) -> npt.NDArray[np.int32]:
+    """Codes by the images that a model decodes of them."""
+    from geoquant.torch import VAEAdapter, reassign
+
+    model_path, data, split = target
+    adapter = VAEAdapter.wrap(model_path)
+    images = images_of(data, split, len(latents))
+    try:
+        return reassign(codebook, adapter, latents, images, codes=codes)
+    except InputError as error:
+        raise click.BadParameter(str(error), param_hint="--model") from error
 
 
 def _use(codes: npt.NDArray[np.int32], n_codes: int) -> dict[str, Any]:

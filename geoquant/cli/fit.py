@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from geoquant.cli.fit_decoder import decoder_options, refitted, taken_decoder_options
 from geoquant.cli.fit_stages import (
     CodeCounts,
     fit_in_stages,
@@ -66,10 +67,11 @@ def _default_algorithm() -> str:
 )
 @click.option(
     "--codewords",
-    type=click.Choice(["mean", "medoid"]),
+    type=click.Choice(["mean", "medoid", "decoder"]),
     default="mean",
     show_default=True,
-    help="What a code decodes to: the mean of its cell (energy: squared distance) or its medoid.",
+    help="What a code decodes to: the mean of its cell (energy: squared distance), its medoid, or "
+    "what a model's decoder makes the best images of.",
 )
 @click.option("--n-neighbors", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option(
@@ -102,6 +104,7 @@ def _default_algorithm() -> str:
     help="Latents kept in the codebook for assignment [default: all; fewer make it smaller].",
 )
 @stage_options
+@decoder_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @key_option
 @n_jobs_option
@@ -136,6 +139,18 @@ def fit(
     codebook_path = output or beside(latents_path, _CODEBOOK_SUFFIX)
     codes_path = codes_beside(codebook_path)
     stages = taken_stage_options(options)
+    decoder = taken_decoder_options(options)
+    if decoder is not None and not stages and decoder.pop("n_rounds") is not None:
+        raise click.BadParameter(
+            "is for several stages; codes of one follow the graph, and `geoquant assign --model` "
+            "looks for better ones",
+            param_hint="--rounds",
+        )
+    if decoder is not None and estimates:
+        raise click.BadParameter(
+            "does not count what a decoder takes; leave one of the two out",
+            param_hint="--estimate",
+        )
     if stages and (estimates or anchors is not None):
         raise click.BadParameter(
             "is for a fit of one stage; leave it out",
@@ -148,6 +163,7 @@ def fit(
             (codebook_path, codes_path),
             options,
             stages,
+            decoder,
             seed=seed,
             as_json=as_json,
             quiet=quiet,
@@ -163,6 +179,7 @@ def fit(
         key,
         (codebook_path, codes_path),
         options,
+        decoder,
         anchors=anchors,
         seed=seed,
         as_json=as_json,
@@ -175,6 +192,7 @@ def fit_in_one_stage(
     key: str | None,
     paths: tuple[Path, Path],
     options: dict[str, Any],
+    decoder: dict[str, Any] | None,
     *,
     anchors: int | None,
     seed: int,
@@ -197,6 +215,8 @@ def fit_in_one_stage(
     latents = load_latents(latents_path, key)
     with ProgressBar(enabled=not (quiet or as_json)) as progress:
         fitted = fit_codebook(latents, random_state=seed, progress=progress, **options)
+        if decoder is not None:
+            fitted = refitted(fitted, latents, decoder, n_rounds=0, seed=seed, progress=progress)
     codebook = fitted.codebook if anchors is None else fitted.codebook.thinned(anchors)
     summary = summarize(fitted, latents, options["n_jobs"])
     hint = advice(summary)

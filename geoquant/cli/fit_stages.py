@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geoquant.cli.fit_decoder import refitted
 from geoquant.cli.options import check_outputs, load_latents
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def fit_in_stages(
     paths: tuple[Path, Path],
     options: dict[str, Any],
     stages: dict[str, Any],
+    decoder: dict[str, Any] | None,
     *,
     seed: int,
     as_json: bool,
@@ -124,6 +126,16 @@ def fit_in_stages(
     latents = load_latents(latents_path, key)
     with ProgressBar(enabled=not (quiet or as_json)) as progress:
         fitted = fit_multistage(latents, random_state=seed, progress=progress, **options, **stages)
+        if decoder is not None:
+            n_rounds = decoder["n_rounds"]
+            fitted = refitted(
+                fitted,
+                latents,
+                decoder,
+                n_rounds=1 if n_rounds is None else n_rounds,
+                seed=seed,
+                progress=progress,
+            )
     write_together(
         {codebook_path: fitted.codebook.file_blocks(), codes_path: npy_blocks(fitted.codes)}
     )

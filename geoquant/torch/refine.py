@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ _PIXELS = 1 << 24
 
 
 @dataclass(frozen=True)
-class RefinedCodebook:
+class RefinedCodebook(Generic[CodebookT]):
     """A codebook fitted through a decoder.
 
     Parameters
@@ -63,13 +63,13 @@ class RefinedCodebook:
         Of each epoch: "round" from 0, "epoch" from 1, and "loss", the mean per image.
     """
 
-    codebook: AnyCodebook
+    codebook: CodebookT
     codes: Int32Array
     history: History
 
 
 @dataclass(frozen=True)
-class RectifiedDecoder:
+class RectifiedDecoder(Generic[ModelT, CodebookT]):
     """A decoder that was trained on quantized latents, and the codebook that belongs to it.
 
     Parameters
@@ -82,8 +82,8 @@ class RectifiedDecoder:
         Of each epoch: "epoch" from 1, and "loss", the mean per image.
     """
 
-    model: nn.Module
-    codebook: AnyCodebook
+    model: ModelT
+    codebook: CodebookT
     history: History
 
 
@@ -150,7 +150,7 @@ def refine_codebook(
     rate: Rate | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
-) -> RefinedCodebook:
+) -> RefinedCodebook[CodebookT]:
     """Fit each codeword to the images of its cell, through a decoder that stays as it is.
 
     The codewords of all stages are fitted together. What assigns new latents stays, where a
@@ -320,7 +320,7 @@ def reassign(
 
 
 def rectify_decoder(
-    model: nn.Module,
+    model: ModelT,
     codebook: CodebookT,
     codes: npt.ArrayLike,
     images: torch.Tensor,
@@ -332,7 +332,7 @@ def rectify_decoder(
     codeword_learning_rate: float = 0.01,
     random_state: int = 0,
     progress: Progress | None = None,
-) -> RectifiedDecoder:
+) -> RectifiedDecoder[ModelT, CodebookT]:
     """Train a copy of a model's decoder on quantized latents, and the codewords with it.
 
     Parameters
