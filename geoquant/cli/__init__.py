@@ -19,6 +19,8 @@ from geoquant.cli.assign import assign
 from geoquant.cli.demo import demo
 from geoquant.cli.fit import fit
 from geoquant.cli.inspect import inspect
+from geoquant.cli.prior import prior
+from geoquant.cli.sample import sample
 from geoquant.errors import FileFormatError, InputError, NotConnectedError, ResourceError
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def cli() -> None:
     """
 
 
-for command in (fit, assign, inspect, demo):
+for command in (fit, assign, inspect, prior, sample, demo):
     cli.add_command(command)
 
 
