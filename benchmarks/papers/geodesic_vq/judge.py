@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.verify import require
-from geoquant.torch import load_images, train
+from geoquant.torch import load_images, seeded, train
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,8 +69,7 @@ def _block(n_in: int, n_out: int, *, kernel: int) -> tuple[nn.Module, ...]:
 def trained(data: ImageSet, *, epochs: int = EPOCHS, random_state: int = 0) -> nn.Module:
     """A judge that has seen these images and labels."""
     images, labels = data.images(), torch.from_numpy(np.asarray(data.labels))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(random_state)
+    with seeded(random_state):
         model = network()
 
     def loss(rows: torch.Tensor) -> dict[str, torch.Tensor]:

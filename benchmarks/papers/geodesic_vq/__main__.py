@@ -1,0 +1,80 @@
+"""Measure the paper's system: ``python -m benchmarks.papers.geodesic_vq [--quick] [--seeds 0 1 2]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import machine
+from benchmarks.measure import ROOT
+from benchmarks.papers.geodesic_vq import steps
+from benchmarks.papers.geodesic_vq.settings import FULL, QUICK
+from benchmarks.stage import RESULTS
+from geoquant.errors import GeoquantError
+from geoquant.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BUILD = ROOT / "build" / "papers" / "geodesic_vq"
+OUTPUT = RESULTS / "geodesic_vq"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("--quick", action="store_true", help="few images: see that it runs")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=None, help="default: 0 1 2, quick 0"
+    )
+    parser.add_argument("--processes", type=int, default=machine.n_threads(None))
+    parser.add_argument("--output", type=Path, help="folder of results.json and pictures")
+    asked = parser.parse_args(argv)
+    seeds = asked.seeds or ([0] if asked.quick else [0, 1, 2])
+    build = BUILD / "quick" if asked.quick else BUILD
+    output = asked.output or (build / "results" if asked.quick else OUTPUT)
+    try:
+        measure(build, output, seeds, asked.quick, asked.processes)
+    except GeoquantError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def measure(
+    build: Path, output: Path, seeds: Sequence[int], is_quick: bool, n_processes: int
+) -> None:
+    """Do what is not yet done, then write results and pictures, and print the table."""
+    from benchmarks.papers.geodesic_vq import figures, table
+
+    settings = QUICK if is_quick else FULL
+    todo = steps.steps_of(settings, seeds)
+    begin = time.perf_counter()
+    steps.run_all(build, settings, todo, n_processes, lambda text: print(text, flush=True))
+    results = {
+        "schema_version": 1,
+        "about": about(is_quick, time.perf_counter() - begin),
+        "settings": asdict(settings),
+        **steps.results_of(build, settings, todo, seeds),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(output / "results.json", text.encode())
+    figures.draw_all(build, settings, results, seeds[0], output)
+    print(table.as_text(results))
+
+
+def about(is_quick: bool, seconds: float) -> dict[str, object]:
+    """Machine, commit and size; the seconds are those of what was not done before."""
+    facts = machine.about()
+    versions = facts["versions"] | {"torch": machine.installed("torch")}
+    size = "quick" if is_quick else "full"
+    return {**facts, "versions": versions, "size": size, "seconds": round(seconds)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

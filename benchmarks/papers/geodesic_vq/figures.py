@@ -1,0 +1,191 @@
+"""Figure 1 of the paper, and two of our own, from the models that the steps left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+
+import geoquant as gq
+from benchmarks.papers.geodesic_vq.experiment import Job, vqvae_codes
+from benchmarks.plots import COLORS, MARKERS, OURS_COLOR, STYLE
+from geoquant.files import write_atomically
+from geoquant.graph.shortest_paths import path_between
+from geoquant.multistage import MultistageCodebook
+from geoquant.pictures import png_of_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from matplotlib.axes import Axes
+
+    from benchmarks.papers.geodesic_vq.settings import Settings
+
+RECONSTRUCTIONS, SAMPLES = "reconstructions.png", "samples.png"
+RATE_DISTORTION, PATH = "rate_distortion.png", "path.png"
+N_FRAMES = 12
+PATH_DIGITS = (1, 8)
+_GAP = 2  # white pixels between images
+
+
+def draw_all(
+    build: Path, settings: Settings, results: Mapping[str, Any], seed: int, output: Path
+) -> None:
+    """All pictures, of one seed."""
+    mpl.use("Agg")
+    job = Job(seed, settings, build / f"seed{seed}")
+    best = results["seeds"][str(seed)]["samples"]["name"]
+    draw_reconstructions(job, best, output / RECONSTRUCTIONS)
+    draw_samples(job, output / SAMPLES)
+    draw_rate_distortion(results, seed, output / RATE_DISTORTION)
+    draw_path(job, output / PATH)
+
+
+# -------------------------------------------------------------------------------- Figure 1
+
+
+def draw_reconstructions(job: Job, best: str, file: Path) -> None:
+    """Figure 1(a): input, VAE, VQ-VAE as published and healthy, Geo-VQ of one token and of M."""
+    shown = first_of_each_digit(job.test.labels)
+    images, latents = job.test.images[shown], job.arrays("latents")["test_mean"][shown]
+    vae, codes = job.model("vae"), job.arrays(f"{best}-codes")["test"][shown]
+    one = gq.Codebook.load(job.folder / "geo-fitted.safetensors")
+    many = MultistageCodebook.load(job.folder / f"{best}.safetensors")
+    rows = {
+        "input": images.numpy(),
+        "VAE": _decoded(vae, latents),
+        "VQ-VAE": _by_vqvae(job.model("vqvae-gradient"), images),
+        "VQ-VAE, healthy": _by_vqvae(job.model("vqvae-ema"), images),
+        "Geo-VQ": _decoded(vae, one.lookup(one.assign(latents, n_jobs=1))),
+        f"Geo-VQ, {many.n_stages} tokens": _decoded(job.model(f"{best}-vae"), many.lookup(codes)),
+    }
+    draw_rows(rows, file)
+
+
+def first_of_each_digit(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.intp]:
+    """Row of the first image of each digit that there is."""
+    return np.unique(labels, return_index=True)[1]
+
+
+@torch.no_grad()
+def _decoded(model: Any, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    found: npt.NDArray[np.float32] = model.decode(torch.from_numpy(np.array(latents))).numpy()
+    return found
+
+
+def _by_vqvae(model: Any, images: torch.Tensor) -> npt.NDArray[np.float32]:
+    codes = vqvae_codes(model, images)
+    return _decoded(model, model.codebook.detach().numpy()[codes])
+
+
+def draw_rows(rows: Mapping[str, npt.NDArray[np.float32]], file: Path) -> None:
+    """Rows of images (n, 1, H, W), ink dark on white, each with its name."""
+    from matplotlib import pyplot as plt
+
+    n = max(map(len, rows.values()))
+    with plt.rc_context(STYLE | {"axes.grid": False, "font.size": 11}):
+        figure, axes = plt.subplots(
+            len(rows), 1, figsize=(0.62 * n + 2.2, 0.68 * len(rows)), squeeze=False
+        )
+        for ax, (name, images) in zip(axes[:, 0], rows.items(), strict=True):
+            ax.imshow(strip(images), cmap="gray_r", vmin=0, vmax=1)
+            ax.set_axis_off()
+            ax.text(-4, 14, name, ha="right", va="center")
+        _save(figure, file)
+
+
+def strip(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Images (n, 1, H, W) side by side, (H, n * (W + gap) - gap)."""
+    padded = np.pad(images[:, 0], ((0, 0), (0, 0), (0, _GAP)))
+    return np.hstack(list(padded))[:, :-_GAP]
+
+
+def draw_samples(job: Job, file: Path) -> None:
+    """Figure 1(b): 25 images sampled from the prior over codes."""
+    images = 1 - job.arrays("samples")["geo_vq"][:25]
+    white = np.pad(images, ((0, 0), (0, 0), (_GAP, _GAP), (_GAP, _GAP)), constant_values=1)
+    write_atomically(file, png_of_grid(white.repeat(2, axis=2).repeat(2, axis=3), 5))
+
+
+# ---------------------------------------------------------------------------- our own figures
+
+
+def draw_rate_distortion(results: Mapping[str, Any], seed: int, file: Path) -> None:
+    """BCE against nats per image: quantizers as they come, ours fitted, and the two models."""
+    from matplotlib import pyplot as plt
+
+    rows = {row["key"]: row["values"] for row in results["seeds"][str(seed)]["rows"]}
+    with plt.rc_context(STYLE | {"font.size": 11}):
+        figure, ax = plt.subplots(figsize=(7.5, 5))
+        for (name, points), color, marker in zip(
+            results["curves"].items(), COLORS, MARKERS, strict=False
+        ):
+            _draw_curve(ax, points, f"{name}, as it comes", color=color, marker=marker)
+        for ending, style in (("", "-"), ("-rectified", "--")):
+            label = f"geodesic, decoder-fitted{ending.replace('-', ', ')}"
+            _draw_curve(ax, points_of(rows, ending), label, color=OURS_COLOR, marker="o", ls=style)
+        _draw_point(ax, rows["vqvae-ema"], "nll_image", "VQ-VAE, healthy, one token", "P")
+        _draw_point(ax, rows["vae-sampled"], "regularizer", "VAE: KL and BCE of sampled z", "*")
+        ax.set(xlabel="nats of the codes per image (GRU prior)", ylabel="BCE per image (nats)")
+        ax.legend(fontsize=9)
+        _save(figure, file)
+
+
+def points_of(rows: Mapping[str, Mapping[str, float]], ending: str) -> list[Mapping[str, float]]:
+    """The rows of geodesic tokens with this ending, by number of tokens."""
+    keys = [key for key in rows if key.startswith("geodesic-") and key.count("-") < 3]
+    chosen = [key for key in keys if key == f"geodesic-{key.split('-')[1]}{ending}"]
+    return [rows[key] for key in sorted(chosen, key=lambda key: int(key.split("-")[1]))]
+
+
+def _draw_curve(ax: Axes, points: Sequence[Mapping[str, float]], label: str, **look: Any) -> None:
+    x, y = ([p[key] for p in points] for key in ("nll_image", "bce"))
+    ax.plot(x, y, label=label, lw=1.6, ms=6, **look)
+
+
+def _draw_point(ax: Axes, row: Mapping[str, float], x: str, label: str, marker: str) -> None:
+    ax.plot(row[x], row["bce"], marker, color="black", ms=9, label=label)
+
+
+def draw_path(job: Job, file: Path) -> None:
+    """Decoded frames along a shortest path of the graph, and along the straight line."""
+    latents = job.arrays("latents")["train_mean"]
+    start, end = typical_rows(latents, job.train.labels, PATH_DIGITS)
+    path = path_between(gq.knn_graph(latents, 10, n_jobs=1), start, end)
+    along = evenly_spaced(latents[path], N_FRAMES)
+    straight = evenly_spaced(latents[[start, end]], N_FRAMES)
+    vae = job.model("vae")
+    rows = {"along the geodesic": _decoded(vae, along), "straight": _decoded(vae, straight)}
+    draw_rows(rows, file)
+
+
+def typical_rows(
+    latents: npt.NDArray[np.float32], labels: npt.NDArray[np.integer], digits: Sequence[int]
+) -> list[int]:
+    """For each of some digits, the latent nearest to the mean of all of that digit."""
+    rows = []
+    for digit in digits:
+        own = np.flatnonzero(labels == digit)
+        off = latents[own] - latents[own].mean(axis=0)
+        rows.append(int(own[np.square(off).sum(axis=1).argmin()]))
+    return rows
+
+
+def evenly_spaced(points: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.float32]:
+    """n points at even distances along the line through some points, its ends included."""
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    at = np.concatenate([[0.0], np.cumsum(steps)])
+    wanted = np.linspace(0, at[-1], n)
+    columns = [np.interp(wanted, at, column) for column in points.T]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _save(figure: Any, file: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    figure.savefig(file, dpi=110, bbox_inches="tight")
+    plt.close(figure)
