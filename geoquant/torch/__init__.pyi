@@ -1,6 +1,7 @@
 from .autoencoders import VAE as VAE
 from .autoencoders import VQVAE as VQVAE
 from .autoencoders import load_model as load_model
+from .autoencoders import mean_losses as mean_losses
 from .autoencoders import train_autoencoder as train_autoencoder
 from .bottlenecks import VectorQuantizer as VectorQuantizer
 from .datasets import ImageSet as ImageSet

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -12,8 +14,9 @@ from torch.nn import functional
 from geoquant.arguments import check_count
 from geoquant.errors import FileFormatError, InputError
 from geoquant.torch.bottlenecks import CodebookUpdate, Quantized, VectorQuantizer
+from geoquant.torch.datasets import ImageSet
 from geoquant.torch.pretrained import Pretrained, model_config
-from geoquant.torch.training import History, train
+from geoquant.torch.training import History, seeded, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -247,7 +250,7 @@ class VQVAE(Pretrained, nn.Module, model_type="geoquant-vqvae"):
 
 def train_autoencoder(
     model: VAE | VQVAE,
-    images: torch.Tensor,
+    images: torch.Tensor | ImageSet,
     *,
     epochs: int,
     batch_size: int = 128,
@@ -263,10 +266,10 @@ def train_autoencoder(
     ----------
     model : VAE or VQVAE
         Or any module with ``loss(images)`` as these have.
-    images : Tensor of shape (n, C, H, W), float
+    images : Tensor of shape (n, C, H, W), float, or ImageSet
         In [0, 1].
     epochs, batch_size, learning_rate, schedule, random_state, checkpoint, progress
-        As for `train`.
+        As for `train`. A checkpoint of other images is refused.
 
     Returns
     -------
@@ -288,23 +291,71 @@ def train_autoencoder(
     >>> sorted(history[-1])
     ['bce', 'epoch', 'kl', 'loss']
     """
-    _check_images(images[:1], model.image_shape)
-    low, high = float(images.min()), float(images.max())
-    if not 0 <= low <= high <= 1:
-        raise InputError(f"images must lie in [0, 1], found {low:.3g} to {high:.3g}; rescale them")
+    data = _checked_data(images, model.image_shape)
     device = next(model.parameters()).device
     return train(
         model,
-        lambda rows: model.loss(images[rows].to(device)),
-        len(images),
+        lambda rows: model.loss(data.images(rows.numpy()).to(device)),
+        len(data),
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         schedule=schedule,
         random_state=random_state,
         checkpoint=checkpoint,
+        identity="" if checkpoint is None else _hash_of(data),
         progress=progress,
     )
+
+
+def mean_losses(
+    model: VAE | VQVAE,
+    images: torch.Tensor | ImageSet,
+    *,
+    batch_size: int = 1000,
+    random_state: int = 0,
+) -> dict[str, float]:
+    """Losses of a model on images, such as those that it was not trained on.
+
+    Parameters
+    ----------
+    model : VAE or VQVAE
+        Measured in the mode it is in; `load_model` gives one in evaluation mode.
+    images : Tensor of shape (n, C, H, W), float, or ImageSet
+        In [0, 1].
+    batch_size : int
+        Images at a time.
+    random_state : int
+        Seeds what the loss draws, such as the latents of a VAE.
+
+    Returns
+    -------
+    dict of float
+        Means over images of what ``model.loss`` gives.
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model, or an argument is out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoquant.torch import VAE, mean_losses
+    >>> vae = VAE(image_shape=(1, 4, 4), latent_dim=2, hidden_dim=16)
+    >>> sorted(mean_losses(vae, torch.rand(64, 1, 4, 4)))
+    ['bce', 'kl', 'loss']
+    """
+    data = _checked_data(images, model.image_shape)
+    batch_size = check_count(batch_size, "batch_size", 1)
+    device = next(model.parameters()).device
+    totals: dict[str, float] = {}
+    with torch.no_grad(), seeded(check_count(random_state, "random_state", 0), model):
+        for start in range(0, len(data), batch_size):
+            batch = data.images(slice(start, start + batch_size)).to(device)
+            for name, value in model.loss(batch).items():
+                totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
+    return {name: total / len(data) for name, total in totals.items()}
 
 
 def load_model(folder: PathLike) -> VAE | VQVAE:
@@ -357,6 +408,27 @@ def _check_images(images: torch.Tensor, image_shape: tuple[int, int, int]) -> No
         raise InputError(
             f"images must have shape (n, {expected}) for this model, found {tuple(images.shape)}"
         )
+
+
+def _checked_data(images: torch.Tensor | ImageSet, image_shape: tuple[int, int, int]) -> ImageSet:
+    """Images that fit a model, not copied."""
+    if isinstance(images, torch.Tensor):
+        _check_images(images[:1], image_shape)
+        images = ImageSet(images.detach().cpu().float().numpy(), None, "images")
+    _check_images(torch.from_numpy(images.pixels[:1]), image_shape)
+    if len(images) == 0:
+        raise InputError("images must not be none at all, found 0 of them")
+    if images.pixels.dtype == np.float32:
+        low, high = float(images.pixels.min()), float(images.pixels.max())
+        if not 0 <= low <= high <= 1:
+            raise InputError(
+                f"images must lie in [0, 1], found {low:.3g} to {high:.3g}; rescale them"
+            )
+    return images
+
+
+def _hash_of(images: ImageSet) -> str:
+    return hashlib.sha256(np.ascontiguousarray(images.pixels).data).hexdigest()
 
 
 def _cross_entropy(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

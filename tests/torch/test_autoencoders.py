@@ -11,7 +11,15 @@ import torch
 
 from geoquant.errors import FileFormatError, InputError
 from geoquant.files import read_safetensors
-from geoquant.torch import VAE, VQVAE, GRUPrior, load_model, train_autoencoder
+from geoquant.torch import (
+    VAE,
+    VQVAE,
+    GRUPrior,
+    ImageSet,
+    load_model,
+    mean_losses,
+    train_autoencoder,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,6 +133,38 @@ def test_bad_images() -> None:
         model.encode(torch.zeros(1, 1, 5, 5))
     with pytest.raises(InputError, match=r"in \[0, 1\], found 0 to 255"):
         train_autoencoder(model, torch.tensor([0.0, 255.0]).repeat(8).reshape(1, 1, 4, 4), epochs=1)
+    with pytest.raises(InputError, match="found 0 of them"):
+        mean_losses(model, images()[:0])
+
+
+@pytest.mark.parametrize("kind", [VAE, VQVAE])
+def test_bytes_train_as_their_floats(kind: type[VAE | VQVAE]) -> None:
+    """An image set of bytes gives the very parameters that its images as a tensor give."""
+    data = ImageSet((images(50) * 255).byte().numpy(), None, "bars")
+    models = small(kind), small(kind)
+    for model, given in zip(models, (data, data.images()), strict=True):
+        train_autoencoder(model, given, epochs=2, batch_size=16)
+    for name, value in models[0].state_dict().items():
+        assert torch.equal(value, models[1].state_dict()[name])
+
+
+def test_checkpoint_of_other_images_is_refused(tmp_path: Path) -> None:
+    """A run goes on only with the images that it began with."""
+    path = tmp_path / "checkpoint.safetensors"
+    train_autoencoder(small(VAE), images(), epochs=1, checkpoint=path)
+    with pytest.raises(InputError, match="a run with identity"):
+        train_autoencoder(small(VAE), images().flip(0), epochs=1, checkpoint=path)
+
+
+def test_mean_losses_agree_with_one_batch() -> None:
+    """Batches of unequal size give the mean over images, and draw the same twice."""
+    model = small(VQVAE, n_codes=4).eval()
+    expected = {name: value.item() for name, value in model.loss(images()).items()}
+    assert mean_losses(model, images(), batch_size=100) == pytest.approx(expected, rel=1e-5)
+    vae = small(VAE)
+    before = torch.random.get_rng_state()
+    assert mean_losses(vae, images()) == mean_losses(vae, images())
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_the_given_weights_fit(data_folder: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,9 @@ from PIL import Image
 from geoquant.errors import FileFormatError, InputError
 from geoquant.torch import ImageSet, datasets, load_images
 from geoquant.torch.datasets import read_idx
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def idx(array: np.ndarray) -> bytes:
