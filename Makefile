@@ -15,10 +15,10 @@ define test_build
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench bench-full bench-quick bench-tokens bench-report costs picture clean
+.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick costs picture clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: .venv/stamp  ## build the kernels and install everything into .venv
 
@@ -69,6 +69,13 @@ bench-tokens: .venv/bench-stamp  ## error of several tokens a latent beside fais
 
 bench-report: setup  ## write tables and plots of the recorded results into the READMEs
 	$(BIN)/python -m benchmarks.report
+
+paper-geodesic-vq: .venv/bench-stamp  ## measure the paper on geodesic quantization, three seeds, in under an hour
+	$(BIN)/python -m benchmarks.papers.geodesic_vq
+	$(BIN)/python -m benchmarks.papers.geodesic_vq.table
+
+paper-geodesic-vq-quick: .venv/bench-stamp  ## see that it runs, on few images
+	$(BIN)/python -m benchmarks.papers.geodesic_vq --quick
 
 # The peers are many and heavy, so they are no part of setup.
 .venv/bench-stamp: .venv/stamp

@@ -1,4 +1,7 @@
-"""Measure the paper's system: ``python -m benchmarks.papers.geodesic_vq [--quick] [--seeds 0 1 2]``."""
+"""Measure the paper's system, its table and pictures.
+
+``python -m benchmarks.papers.geodesic_vq [--quick] [--seeds 0 1 2] [--output FOLDER]``
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from benchmarks.measure import ROOT
 from benchmarks.papers.geodesic_vq import steps
 from benchmarks.papers.geodesic_vq.settings import FULL, QUICK
 from benchmarks.stage import RESULTS
+from benchmarks.verify import WrongResult
 from geoquant.errors import GeoquantError
 from geoquant.files import write_atomically
 
@@ -26,11 +30,9 @@ OUTPUT = RESULTS / "geodesic_vq"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few images: see that it runs")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=None, help="default: 0 1 2, quick 0"
-    )
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2; quick: 0")
     parser.add_argument("--processes", type=int, default=machine.n_threads(None))
     parser.add_argument("--output", type=Path, help="folder of results.json and pictures")
     asked = parser.parse_args(argv)
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = asked.output or (build / "results" if asked.quick else OUTPUT)
     try:
         measure(build, output, seeds, asked.quick, asked.processes)
-    except GeoquantError as error:
+    except (GeoquantError, WrongResult) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -1,4 +1,4 @@
-"""The rows of Table 1: what the paper printed, what is measured, and how the two are put together."""
+"""The rows of Table 1: what the paper printed, what is measured, and its spread over seeds."""
 
 from __future__ import annotations
 

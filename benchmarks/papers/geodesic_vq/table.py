@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.papers.geodesic_vq.claims import claims_markdown, targets_markdown
 from benchmarks.papers.geodesic_vq.rows import (
     COLUMNS,
     Measured,
@@ -61,14 +62,12 @@ def as_text(results: Results) -> str:
     ]
     rows = [["", *(column.title for column in COLUMNS)], *body]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    first, *others = widths
     aligned = [
         "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
+            [name.ljust(first), *(c.rjust(w) for c, w in zip(rest, others, strict=True))]
+        ).rstrip()
+        for name, *rest in rows
     ]
     return "\n".join([*aligned, "", samples_markdown(results)])
 
@@ -142,6 +141,9 @@ def write(folder: Path, readme: Path = README) -> None:
         raise NotAvailable(f"{file} does not exist; run make paper-geodesic-vq first")
     results = json.loads(file.read_text(encoding="utf-8"))
     replace_block(readme, "table", f"{machine_markdown(results)}\n\n{table_markdown(results)}")
+    found, seeds = measured(results), results["seeds"].values()
+    replace_block(readme, "claims", claims_markdown(found))
+    replace_block(readme, "targets", targets_markdown(found, [s["samples"] for s in seeds]))
     replace_block(readme, "samples", samples_markdown(results))
     replace_block(readme, "curves", curves_markdown(results))
 
