@@ -21,6 +21,7 @@ from geoquant.cli.fit import fit
 from geoquant.cli.inspect import inspect
 from geoquant.cli.prior import prior
 from geoquant.cli.sample import sample
+from geoquant.cli.train import train
 from geoquant.errors import FileFormatError, InputError, NotConnectedError, ResourceError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def cli() -> None:
     """
 
 
-for command in (fit, assign, inspect, prior, sample, demo):
+for command in (train, fit, assign, inspect, prior, sample, demo):
     cli.add_command(command)
 
 
@@ -87,6 +88,10 @@ def _explained(error: Exception) -> tuple[str, int]:
         return str(error), EXIT_ARGUMENT
     if isinstance(error, ResourceError | MemoryError):
         return str(error) or "not enough memory", EXIT_RESOURCE
+    if isinstance(error, ImportError) and str(error).startswith(
+        "geoquant."
+    ):  # says what to install
+        return str(error), EXIT_ARGUMENT
     if isinstance(error, OSError):
         return f"{error.filename or 'input/output'}: {error.strerror or error}", EXIT_RESOURCE
     return f"unexpected {type(error).__name__}: {error}; --debug shows where", 1

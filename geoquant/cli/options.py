@@ -63,6 +63,45 @@ quiet_option: Decorator = click.option(
     "-q", "--quiet", is_flag=True, help="Print nothing but errors."
 )
 
+data_option: Decorator = click.option(
+    "--data",
+    required=True,
+    help="Images: mnist, fashion-mnist, celeba, a folder or an .npy.",
+)
+split_option: Decorator = click.option(
+    "--split",
+    type=click.Choice(["train", "test"]),
+    default="train",
+    show_default=True,
+    help="Part of the data.",
+)
+
+
+def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how images are read."""
+    options: tuple[Decorator, ...] = (
+        click.option(
+            "--image-size",
+            type=click.IntRange(min=1),
+            default=None,
+            help="Resize the middle square of each image to this many pixels [default: as stored].",
+        ),
+        click.option(
+            "--limit",
+            type=click.IntRange(min=1),
+            default=None,
+            help="Read this many images at most [default: all].",
+        ),
+        click.option(
+            "--download",
+            is_flag=True,
+            help="Fetch mnist or fashion-mnist into the user's cache if it is missing.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
 
 def load_latents(path: Path, key: str | None) -> npt.NDArray[np.float32]:
     """Read and check a file of latents; whatever is wrong with it is the file's fault."""

@@ -113,7 +113,7 @@ class VAE(Pretrained, nn.Module, model_type="geoquant-vae"):
 
     def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log-variance of the latents, each (n, d), of images (n, C, H, W)."""
-        _check_images(images, self.image_shape)
+        _check_shape(images.shape, self.image_shape)
         found: tuple[torch.Tensor, torch.Tensor] = self.encoder(images)
         return found
 
@@ -209,7 +209,7 @@ class VQVAE(Pretrained, nn.Module, model_type="geoquant-vqvae"):
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Latents before quantization, (n, d), of images (n, C, H, W)."""
-        _check_images(images, self.image_shape)
+        _check_shape(images.shape, self.image_shape)
         latents: torch.Tensor = self.encoder(images)
         return latents
 
@@ -402,20 +402,20 @@ def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
     return shape
 
 
-def _check_images(images: torch.Tensor, image_shape: tuple[int, int, int]) -> None:
-    if images.shape[1:] != image_shape:
+def _check_shape(found: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:
+    if found[1:] != image_shape:
         expected = ", ".join(map(str, image_shape))
         raise InputError(
-            f"images must have shape (n, {expected}) for this model, found {tuple(images.shape)}"
+            f"images must have shape (n, {expected}) for this model, found {tuple(found)}"
         )
 
 
 def _checked_data(images: torch.Tensor | ImageSet, image_shape: tuple[int, int, int]) -> ImageSet:
     """Images that fit a model, not copied."""
+    given = images.pixels if isinstance(images, ImageSet) else images
+    _check_shape(tuple(given.shape), image_shape)
     if isinstance(images, torch.Tensor):
-        _check_images(images[:1], image_shape)
         images = ImageSet(images.detach().cpu().float().numpy(), None, "images")
-    _check_images(torch.from_numpy(images.pixels[:1]), image_shape)
     if len(images) == 0:
         raise InputError("images must not be none at all, found 0 of them")
     if images.pixels.dtype == np.float32:
