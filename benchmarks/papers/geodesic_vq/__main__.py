@@ -21,6 +21,7 @@ from benchmarks.stage import RESULTS
 from benchmarks.verify import WrongResult
 from geoquant.errors import GeoquantError
 from geoquant.files import write_atomically
+from geoquant.torch import load_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few images: see that it runs")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2; quick: 0")
     parser.add_argument("--processes", type=int, default=machine.n_threads(None))
+    parser.add_argument("--download", action="store_true", help="fetch MNIST if it is not there")
     parser.add_argument("--output", type=Path, help="folder of results.json and pictures")
     asked = parser.parse_args(argv)
     seeds = asked.seeds or ([0] if asked.quick else [0, 1, 2])
     build = BUILD / "quick" if asked.quick else BUILD
     output = asked.output or (build / "results" if asked.quick else OUTPUT)
     try:
+        load_images("mnist", limit=1, download=asked.download)  # not there: say so at once
         measure(build, output, seeds, asked.quick, asked.processes)
     except (GeoquantError, WrongResult) as error:
         print(f"Error: {error}", file=sys.stderr)
