@@ -17,9 +17,11 @@ import click
 
 from geoquant.cli.assign import assign
 from geoquant.cli.demo import demo
+from geoquant.cli.encode import encode
 from geoquant.cli.fit import fit
 from geoquant.cli.inspect import inspect
 from geoquant.cli.prior import prior
+from geoquant.cli.reconstruct import reconstruct
 from geoquant.cli.sample import sample
 from geoquant.cli.train import train
 from geoquant.errors import FileFormatError, InputError, NotConnectedError, ResourceError
@@ -44,7 +46,7 @@ def cli() -> None:
     """
 
 
-for command in (train, fit, assign, inspect, prior, sample, demo):
+for command in (train, encode, fit, assign, inspect, reconstruct, prior, sample, demo):
     cli.add_command(command)
 
 

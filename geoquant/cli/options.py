@@ -68,39 +68,37 @@ data_option: Decorator = click.option(
     required=True,
     help="Images: mnist, fashion-mnist, celeba, a folder or an .npy.",
 )
-split_option: Decorator = click.option(
-    "--split",
-    type=click.Choice(["train", "test"]),
-    default="train",
-    show_default=True,
-    help="Part of the data.",
-)
 
 
-def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how images are read."""
-    options: tuple[Decorator, ...] = (
-        click.option(
-            "--image-size",
-            type=click.IntRange(min=1),
-            default=None,
-            help="Resize the middle square of each image to this many pixels [default: as stored].",
-        ),
-        click.option(
-            "--limit",
-            type=click.IntRange(min=1),
-            default=None,
-            help="Read this many images at most [default: all].",
-        ),
-        click.option(
-            "--download",
-            is_flag=True,
-            help="Fetch mnist or fashion-mnist into the user's cache if it is missing.",
-        ),
+def split_option(default: str) -> Decorator:
+    """The option that chooses a part of the data."""
+    return click.option(
+        "--split",
+        type=click.Choice(["train", "test"]),
+        default=default,
+        show_default=True,
+        help="Part of the data.",
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+
+limit_option: Decorator = click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Read this many images at most [default: all].",
+)
+download_option: Decorator = click.option(
+    "--download",
+    is_flag=True,
+    help="Fetch mnist or fashion-mnist into the user's cache if it is missing.",
+)
+model_option: Decorator = click.option(
+    "--model",
+    "model_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A folder that `geoquant train` wrote.",
+)
 
 
 def load_latents(path: Path, key: str | None) -> npt.NDArray[np.float32]:

@@ -10,8 +10,9 @@ import click
 
 from geoquant.cli.options import (
     data_option,
-    image_options,
+    download_option,
     json_option,
+    limit_option,
     new_model_folder,
     quiet_option,
 )
@@ -65,7 +66,14 @@ _BLOCK_ROWS = 1000
     show_default="ema",
     help="How a vq-vae learns its codewords: so that they stay in use, or as published.",
 )
-@image_options
+@click.option(
+    "--image-size",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Resize the middle square of each image to this many pixels [default: as stored].",
+)
+@limit_option
+@download_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @json_option
 @quiet_option
