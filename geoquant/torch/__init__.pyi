@@ -10,6 +10,8 @@ from .prior import GRUPrior as GRUPrior
 from .prior import mean_nats as mean_nats
 from .prior import train_prior as train_prior
 from .prior import windows as windows
+from .quantizer import GeodesicQuantizer as GeodesicQuantizer
+from .quantizer import QuantizeOutput as QuantizeOutput
 from .refine import RectifiedDecoder as RectifiedDecoder
 from .refine import RefinedCodebook as RefinedCodebook
 from .refine import reassign as reassign
