@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.papers.geodesic_vq import claims, experiment, figures, judge, metrics, steps, table
+from benchmarks.papers.geodesic_vq import claims, curves, figures, judge, metrics, steps, table
 from benchmarks.papers.geodesic_vq.cache import Cache
 from benchmarks.papers.geodesic_vq.rows import (
     Column,
@@ -152,7 +152,7 @@ def test_codes_that_faiss_packed(m: int) -> None:
     quantizer.train(x)
     packed = quantizer.compute_codes(x[:50])
     centroids = faiss.vector_to_array(quantizer.centroids).reshape(m, 64, 2)
-    codes = experiment.unpacked(packed, m)
+    codes = curves.unpacked(packed, m)
     decoded = np.concatenate([centroids[i, codes[:, i]] for i in range(m)], axis=1)
     np.testing.assert_array_equal(decoded, quantizer.decode(packed))
 

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,11 +56,13 @@ def measure(
 ) -> None:
     """Do what is not yet done, then write results and pictures, and print the table."""
     from benchmarks.papers.geodesic_vq import figures, table
+    from benchmarks.papers.geodesic_vq.experiment import result_of
 
     settings = QUICK if is_quick else FULL
     todo = steps.steps_of(settings, seeds)
     begin = time.perf_counter()
-    steps.run_all(build, settings, todo, n_processes, lambda text: print(text, flush=True))
+    tell = partial(print, flush=True)
+    steps.run_all(build, settings, todo, n_processes, result_of, tell)
     results = {
         "schema_version": 1,
         "about": about(is_quick, time.perf_counter() - begin),

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 import geoquant as gq
-from benchmarks.papers.geodesic_vq.experiment import Job, vqvae_codes
+from benchmarks.papers.geodesic_vq.job import Job
+from benchmarks.papers.geodesic_vq.models import vqvae_codes
 from benchmarks.plots import COLORS, MARKERS, OURS_COLOR, STYLE
 from geoquant.files import write_atomically
 from geoquant.graph.shortest_paths import path_between

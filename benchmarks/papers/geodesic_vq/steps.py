@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from benchmarks.papers.geodesic_vq.settings import Settings
 
+    # Takes the folder of the run, its settings and a step; gives what JSON can hold.
+    Do = Callable[[Path, Settings, "Step"], Any]
+
 JUDGE = "judge"
 CURVES = ("geodesic", "euclidean", "faiss RQ", "faiss PQ")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -50,9 +53,9 @@ def steps_of(settings: Settings, seeds: Sequence[int]) -> list[Step]:
     """All steps of a run; those that others wait for come first."""
     steps = [Step(JUDGE, "judge")]
     steps += [step for seed in seeds for step in _model_steps(seed)]
-    steps += [step for seed in seeds for step in _token_steps(settings, seed)]
+    steps += [step for seed in seeds for step in token_steps(settings, seed)]
     steps += [_of(seeds[0], f"curve {method}", *_curve_needs(method)) for method in CURVES]
-    steps += [step for seed in seeds for step in _one_token_steps(seed)]
+    steps += [step for seed in seeds for step in _onetoken_steps(seed)]
     return steps
 
 
@@ -66,7 +69,7 @@ def _model_steps(seed: int) -> list[Step]:
     return [_of(seed, "vae"), *stages]
 
 
-def _token_steps(settings: Settings, seed: int) -> list[Step]:
+def token_steps(settings: Settings, seed: int) -> list[Step]:
     # the longest first, so that none is left to the end alone
     tokens = sorted(settings.tokens, reverse=True)
     rectified = [f"rectified geodesic {m}" for m in sorted(settings.rectified_tokens, reverse=True)]
@@ -85,7 +88,7 @@ def _curve_needs(method: str) -> tuple[str, ...]:
     return ("vae",) if method.startswith("faiss") else (f"stages {method}",)
 
 
-def _one_token_steps(seed: int) -> list[Step]:
+def _onetoken_steps(seed: int) -> list[Step]:
     ways = ("kmeans", "medoid", "mean", "decoded", "w2")
     return [
         *(_of(seed, f"vqvae {update}") for update in ("gradient", "ema")),
@@ -101,40 +104,14 @@ def cache_of(root: Path, settings: Settings, folder: str) -> Cache:
     return Cache(root / folder, asdict(settings))
 
 
-def run_step(root: Path, settings: Settings, step: Step) -> float:
+def run_step(root: Path, settings: Settings, step: Step, do: Do) -> float:
     """Do a step unless it is done, with one thread; seconds that it took."""
     import torch
 
     torch.set_num_threads(1)
     begin = time.perf_counter()
-    cache_of(root, settings, step.folder).once(step.name, lambda: _made(root, settings, step))
+    cache_of(root, settings, step.folder).once(step.name, lambda: do(root, settings, step))
     return time.perf_counter() - begin
-
-
-def _made(root: Path, settings: Settings, step: Step) -> Any:
-    from benchmarks.papers.geodesic_vq import experiment as e
-    from benchmarks.papers.geodesic_vq.rows import best_total
-
-    seed = int(step.folder.removeprefix("seed")) if step.folder != JUDGE else 0
-    job = e.Job(seed, settings, root / step.folder)
-    kind, _, rest = step.name.partition(" ")
-    metric, _, m = rest.partition(" ")
-    if kind == "samples":
-        rows = rows_of(root, settings, [s for s in _token_steps(settings, seed) if s != step])
-        best = best_total(rows, "-rectified").key
-        return e.samples_step(job, best, e.Job(0, settings, root / JUDGE))
-    doers: dict[str, Callable[[], Any]] = {
-        "judge": lambda: e.judge_step(job),
-        "vae": lambda: e.vae_step(job),
-        "vqvae": lambda: e.vqvae_step(job, rest),
-        "one-token": lambda: e.one_token_step(job, rest),
-        "stages": lambda: e.stages_step(job, rest),
-        "tokens": lambda: e.tokens_step(job, metric, int(m)),
-        "rectified": lambda: e.rectified_step(job, metric, int(m)),
-        "curve": lambda: e.curve_step(job, rest),
-    }
-    made = doers[kind]()
-    return made if kind in ("judge", "curve") else [asdict(row) for row in made]
 
 
 def rows_of(root: Path, settings: Settings, steps: Sequence[Step]) -> list[Any]:
@@ -154,15 +131,16 @@ def run_all(
     settings: Settings,
     steps: Sequence[Step],
     n_processes: int,
+    do: Do,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Do all steps, each as soon as those before it are done."""
+    """Do all steps by a function of a module, each as soon as those before it are done."""
     os.environ.update(dict.fromkeys(_THREADS, "1"))  # of the processes that are started
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
         in_order(
             steps,
-            lambda step: pool.submit(run_step, root, settings, step),
+            lambda step: pool.submit(run_step, root, settings, step, do),
             lambda step, seconds: tell(f"{step.path}: {seconds:.0f} s"),
             n_at_once=n_processes,
         )

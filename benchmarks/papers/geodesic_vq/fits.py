@@ -1,0 +1,49 @@
+"""Codebooks, codes and priors fitted through a decoder, with the settings of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from geoquant.torch import GRUPrior, reassign, refine_codebook, seeded, train_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from benchmarks.papers.geodesic_vq.job import Codes, Job
+
+
+def refined(job: Job, book: Any, codes: Codes) -> Any:
+    return refine_codebook(
+        book,
+        job.model("vae"),
+        job.arrays("latents")["train_mean"],
+        job.train.images,
+        codes=codes,
+        epochs=job.settings.refine_epochs,
+        n_rounds=job.settings.n_rounds,
+        n_candidates=job.settings.n_candidates,
+        random_state=job.seed,
+    )
+
+
+def reassigned(job: Job, book: Any, decoder: Any, split: str, **options: Any) -> Codes:
+    data = job.train if split == "train" else job.test
+    options = {"n_sweeps": job.settings.n_sweeps, **options}
+    latents = job.arrays("latents")[f"{split}_mean"]
+    n_candidates = job.settings.n_candidates
+    return reassign(book, decoder, latents, data.images, n_candidates=n_candidates, **options)
+
+
+def trained_prior(job: Job, codes: Codes) -> GRUPrior:
+    """A prior of each image's own tokens."""
+    with seeded(job.seed):
+        prior = GRUPrior(job.settings.n_codes, codes.shape[1])
+    train_prior(prior, codes, epochs=job.settings.prior_epochs, random_state=job.seed)
+    return prior.eval()
+
+
+def rate_of(prior: GRUPrior) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Nats of token sequences, for `reassign`."""
+    return lambda tokens: prior.nats(tokens).sum(1)
