@@ -73,7 +73,6 @@ ORDER = [
 #: Listed for the order of the design, not yet written.
 PLANNED = {
     "geoquant.distributed",
-    "geoquant.torch.vae_adapter",
 }
 
 #: The only place that may import a library.

@@ -20,3 +20,4 @@ from .refine import rectify_decoder as rectify_decoder
 from .refine import refine_codebook as refine_codebook
 from .training import seeded as seeded
 from .training import train as train
+from .vae_adapter import VAEAdapter as VAEAdapter
