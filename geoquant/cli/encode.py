@@ -20,12 +20,7 @@ from geoquant.cli.options import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from geoquant.torch import VAE, VQVAE, ImageSet
-
-_BLOCK_ROWS = 1000
 
 
 @click.command()
@@ -62,13 +57,14 @@ def encode(
 ) -> None:
     """Give each image its latent: the mean, where a model gives a distribution."""
     from geoquant.files import npy_blocks, write_together
-    from geoquant.torch import load_model
+    from geoquant.torch import VAEAdapter, load_model
 
     outputs = [output] if labels_output is None else [output, labels_output]
     check_outputs(outputs, inputs=[Path(data)])
     model = load_model(model_path)
     images = images_for(model, data, split, limit=limit, download=download)
-    files: dict[Any, Any] = {output: npy_blocks(latents_of(model, images))}
+    latents = VAEAdapter.wrap(model).encode_array(images)
+    files: dict[Any, Any] = {output: npy_blocks(latents)}
     if labels_output is not None:
         if images.labels is None:
             raise click.BadParameter(
@@ -76,7 +72,7 @@ def encode(
             )
         files[labels_output] = npy_blocks(images.labels)
     write_together(files)
-    facts = {"n": len(images), "d": model.latent_dim, "latents": str(output)}
+    facts = {"n": len(images), "d": latents.shape[1], "latents": str(output)}
     if labels_output is not None:
         facts["labels"] = str(labels_output)
     if as_json:
@@ -102,15 +98,3 @@ def images_for(
     _, height, width = model.image_shape
     size = height if height == width else None
     return load_images(data, split, image_size=size, limit=limit, download=download)
-
-
-def latents_of(model: VAE | VQVAE, images: ImageSet) -> npt.NDArray[np.float32]:
-    """Latents of images, (n, d)."""
-    import numpy as np
-
-    blocks = []
-    for start in range(0, len(images), _BLOCK_ROWS):
-        found = model.encode(images.images(slice(start, start + _BLOCK_ROWS)))
-        mean = found[0] if isinstance(found, tuple) else found
-        blocks.append(mean.detach().numpy())
-    return np.concatenate(blocks)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from geoquant.cli.encode import images_for, latents_of
+from geoquant.cli.encode import images_for
 from geoquant.cli.options import (
     check_outputs,
     data_option,
@@ -73,15 +73,16 @@ def reconstruct(
 
     from geoquant.files import npy_blocks, write_together
     from geoquant.pictures import png_of_grid
-    from geoquant.torch import load_model
+    from geoquant.torch import VAEAdapter, load_model
 
     npy = output.with_suffix(".npy")
     check_outputs([output, npy], inputs=[Path(data), *([codebook_path] if codebook_path else [])])
     model = load_model(model_path)
     images = images_for(model, data, split, limit=n_images, download=download)
-    latents = latents_of(model, images)
+    adapter = VAEAdapter.wrap(model)
+    latents = adapter.encode_array(images)
     codewords = _codewords(model, latents, codebook_path)
-    rows = np.stack([images.images().numpy(), _decoded(model, latents), _decoded(model, codewords)])
+    rows = np.stack([images.images().numpy(), *map(adapter.decode_array, (latents, codewords))])
     files: dict[Any, Any] = {
         output: png_of_grid(rows.reshape(-1, *images.image_shape), n_columns=len(images))
     }
@@ -124,9 +125,3 @@ def _codewords(
             param_hint="--codebook",
         )
     return book.lookup(book.assign(latents))
-
-
-def _decoded(model: VAE | VQVAE, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    tensor = next(model.parameters()).new_tensor(latents)
-    decoded: npt.NDArray[np.float32] = model.decode(tensor).detach().numpy()
-    return decoded
