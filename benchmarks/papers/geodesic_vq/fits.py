@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def refined(job: Job, book: Any, codes: Codes) -> Any:
+    """A codebook fitted through the frozen VAE, in turn with codes chosen by reconstruction."""
     return refine_codebook(
         book,
         job.model("vae"),
@@ -23,12 +24,13 @@ def refined(job: Job, book: Any, codes: Codes) -> Any:
         codes=codes,
         epochs=job.settings.refine_epochs,
         n_rounds=job.settings.n_rounds,
-        n_candidates=job.settings.n_candidates,
+        n_candidates=job.settings.refine_candidates,
         random_state=job.seed,
     )
 
 
 def reassigned(job: Job, book: Any, decoder: Any, split: str, **options: Any) -> Codes:
+    """Codes of training or test images, chosen by reconstruction."""
     data = job.train if split == "train" else job.test
     options = {"n_sweeps": job.settings.n_sweeps, **options}
     latents = job.arrays("latents")[f"{split}_mean"]
