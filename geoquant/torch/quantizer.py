@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
 import torch
@@ -14,13 +15,16 @@ from geoquant.errors import InputError
 from geoquant.torch.pretrained import Pretrained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 Assign: TypeAlias = Literal["geodesic", "codeword"]
+#: From rows (n, d) to what orders points, (n, m).
+Order: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 Gradient: TypeAlias = Literal["straight-through", "rotation", "none"]
 
-#: Distances in memory at once, and latents at once where the codewords are few.
-_DISTANCES, _ROWS = 1 << 24, 1 << 13
+#: Distances in memory at once, and latents at once where the codewords are few: on a busy machine
+#: the threads wait for each other at each block.
+_DISTANCES, _ROWS = 1 << 24, 1 << 16
 
 
 class QuantizeOutput(NamedTuple):
@@ -42,7 +46,154 @@ class QuantizeOutput(NamedTuple):
     loss: torch.Tensor
 
 
-class GeodesicQuantizer(Pretrained, nn.Module, model_type="geoquant-quantizer"):
+class Quantizer(Pretrained, nn.Module):
+    """What quantizers have in common: layouts of latents, gradients and the loss.
+
+    Parameters
+    ----------
+    dim : int
+        Channels of a latent, d.
+    gradient, channel_dim, commitment_weight, metadata
+        As for `GeodesicQuantizer`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        gradient: Gradient,
+        channel_dim: int | None,
+        commitment_weight: float,
+        metadata: dict[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        check_choice(gradient, "gradient", get_args(Gradient))
+        self.dim = check_count(dim, "dim", 1)
+        self.gradient, self.channel_dim = gradient, channel_dim
+        self.commitment_weight = commitment_weight
+        self.metadata = dict(metadata or {})
+
+    def codes_of(self, rows: torch.Tensor) -> torch.Tensor:
+        """Codes, (n,) or (n, M), of latents (n, d)."""
+        raise NotImplementedError
+
+    def codewords_of(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codewords, (..., d), of int64 codes in range, (...) or (..., M)."""
+        raise NotImplementedError
+
+    def checked_codes(self, indices: torch.Tensor) -> torch.Tensor:
+        """Codes as int64, or an InputError that says what is wrong with them."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the codewords are."""
+        return next(self.buffers()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the codewords."""
+        return next(self.buffers()).dtype
+
+    def forward(self, z: torch.Tensor) -> QuantizeOutput:
+        """Quantize latents.
+
+        Parameters
+        ----------
+        z : Tensor of shape (B, D), (B, N, D), (B, C, H, W) …
+            Latents, floating, on the module's device.
+
+        Returns
+        -------
+        QuantizeOutput
+            Unpacks into quantized, indices and loss.
+
+        Raises
+        ------
+        InputError
+            If the latents have another dimension, type or device.
+        """
+        axis = self._channel_axis(z)
+        last = z.movedim(axis, -1)
+        rows = last.reshape(-1, self.dim)
+        with torch.no_grad():
+            codes = self.codes_of(rows.detach().to(self.dtype))
+        codewords = self.codewords_of(codes).to(z.dtype)
+        loss = self.commitment_weight * functional.mse_loss(rows, codewords)
+        quantized = self._with_gradient(rows, codewords).reshape(last.shape).movedim(-1, axis)
+        indices = codes.reshape(*last.shape[:-1], *codes.shape[1:])
+        return QuantizeOutput(quantized, indices, loss)
+
+    def get_codes_from_indices(self, indices: torch.Tensor) -> torch.Tensor:
+        """Codewords, channels last.
+
+        Parameters
+        ----------
+        indices : Tensor of int64, (B,), (B, N), (B, H, W) …; of several stages (..., M)
+            Codes in ``[0, K)``.
+
+        Returns
+        -------
+        Tensor of shape (..., d)
+
+        Raises
+        ------
+        InputError
+            If a code is out of range or not an integer.
+        """
+        return self.codewords_of(self.checked_codes(indices))
+
+    def get_output_from_indices(self, indices: torch.Tensor) -> torch.Tensor:
+        """Codewords, laid out as `forward` gives them, for a decoder.
+
+        Parameters
+        ----------
+        indices : Tensor of int64
+            Codes of shape (B,), (B, N), (B, H, W) …; of several stages with a last axis M.
+
+        Returns
+        -------
+        Tensor of shape (B, D), (B, N, D), (B, C, H, W) …
+
+        Raises
+        ------
+        InputError
+            As `get_codes_from_indices`.
+        """
+        codewords = self.get_codes_from_indices(indices)
+        axis = self._default_axis(codewords.ndim) if self.channel_dim is None else self.channel_dim
+        return codewords.movedim(-1, axis)
+
+    @staticmethod
+    def _default_axis(n_axes: int) -> int:
+        return 1 if n_axes > 3 else n_axes - 1
+
+    def _channel_axis(self, z: torch.Tensor) -> int:
+        if not isinstance(z, torch.Tensor) or not z.is_floating_point():
+            found = getattr(z, "dtype", type(z).__name__)
+            raise InputError(f"z must be a floating tensor, found {found}")
+        if z.device != self.device:
+            raise InputError(
+                f"z is on {z.device}, the quantizer on {self.device}; move one of them: "
+                f"quantizer.to({str(z.device)!r})"
+            )
+        axis = self._default_axis(z.ndim) if self.channel_dim is None else self.channel_dim
+        if z.ndim < 2 or not -z.ndim <= axis < z.ndim or z.shape[axis] != self.dim:
+            raise InputError(
+                f"z must have {self.dim} channels in axis {axis}, found shape {tuple(z.shape)}; "
+                "channel_dim names another axis, and a codebook fits latents of its own dimension"
+            )
+        return axis % z.ndim
+
+    def _with_gradient(self, rows: torch.Tensor, codewords: torch.Tensor) -> torch.Tensor:
+        if self.gradient == "none" or not (torch.is_grad_enabled() and rows.requires_grad):
+            return codewords
+        if self.gradient == "rotation":
+            return _rotated(rows, codewords)
+        return rows + (codewords - rows).detach()
+
+
+class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
     """A fitted codebook that quantizes latents within a model.
 
     Codewords and anchors are buffers: they move with the module to a device, are saved with it,
@@ -119,21 +270,23 @@ class GeodesicQuantizer(Pretrained, nn.Module, model_type="geoquant-quantizer"):
         commitment_weight: float = 1.0,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.dim = check_count(dim, "dim", 1)
+        super().__init__(
+            dim,
+            gradient=gradient,
+            channel_dim=channel_dim,
+            commitment_weight=commitment_weight,
+            metadata=metadata,
+        )
         self.codebook_size = check_count(codebook_size, "codebook_size", 1)
         n_anchors = check_count(n_anchors, "n_anchors", 0)
         self.n_neighbors = check_count(n_neighbors, "n_neighbors", 1)
-        _check_choice(assignment, "assignment", get_args(Assign))
-        _check_choice(gradient, "gradient", get_args(Gradient))
+        check_choice(assignment, "assignment", get_args(Assign))
         if assignment == "geodesic" and n_anchors == 0:
             raise InputError(
                 "assignment 'geodesic' needs anchors: n_anchors must be at least 1, found 0; "
                 "GeodesicQuantizer.from_codebook(book) has those of the codebook"
             )
-        self.assignment, self.gradient, self.channel_dim = assignment, gradient, channel_dim
-        self.commitment_weight = commitment_weight
-        self.metadata = dict(metadata or {})
+        self.assignment = assignment
         self.codebook: torch.Tensor
         self.anchors: torch.Tensor
         self.anchor_distance: torch.Tensor
@@ -196,74 +349,6 @@ class GeodesicQuantizer(Pretrained, nn.Module, model_type="geoquant-quantizer"):
             quantizer.anchor_code.copy_(torch.tensor(codebook.anchor_code))
         return quantizer
 
-    def forward(self, z: torch.Tensor) -> QuantizeOutput:
-        """Quantize latents.
-
-        Parameters
-        ----------
-        z : Tensor of shape (B, D), (B, N, D), (B, C, H, W) …
-            Latents, floating, on the module's device.
-
-        Returns
-        -------
-        QuantizeOutput
-            Unpacks into quantized, indices and loss.
-
-        Raises
-        ------
-        InputError
-            If the latents have another dimension, type or device.
-        """
-        axis = self._channel_axis(z)
-        last = z.movedim(axis, -1)
-        rows = last.reshape(-1, self.dim)
-        with torch.no_grad():
-            indices = self._codes(rows.detach().to(self.codebook.dtype))
-        codewords = functional.embedding(indices, self.codebook).to(z.dtype)
-        loss = self.commitment_weight * functional.mse_loss(rows, codewords)
-        quantized = self._with_gradient(rows, codewords).reshape(last.shape).movedim(-1, axis)
-        return QuantizeOutput(quantized, indices.reshape(last.shape[:-1]), loss)
-
-    def get_codes_from_indices(self, indices: torch.Tensor) -> torch.Tensor:
-        """Codewords, channels last.
-
-        Parameters
-        ----------
-        indices : Tensor of int64, any shape
-            Codes in ``[0, K)``.
-
-        Returns
-        -------
-        Tensor of shape (*indices.shape, d)
-
-        Raises
-        ------
-        InputError
-            If a code is out of range or not an integer.
-        """
-        return functional.embedding(self._checked(indices), self.codebook)
-
-    def get_output_from_indices(self, indices: torch.Tensor) -> torch.Tensor:
-        """Codewords, laid out as `forward` gives them, for a decoder.
-
-        Parameters
-        ----------
-        indices : Tensor of int64
-            Codes of shape (B,), (B, N), (B, H, W) …
-
-        Returns
-        -------
-        Tensor of shape (B, D), (B, N, D), (B, C, H, W) …
-
-        Raises
-        ------
-        InputError
-            As `get_codes_from_indices`.
-        """
-        codewords = self.get_codes_from_indices(indices)
-        axis = self._default_axis(codewords.ndim) if self.channel_dim is None else self.channel_dim
-        return codewords.movedim(-1, axis)
-
     def extra_repr(self) -> str:
         """What is printed of the module."""
         anchors = f", n_anchors={len(self.anchors)}" if len(self.anchors) else ""
@@ -272,54 +357,26 @@ class GeodesicQuantizer(Pretrained, nn.Module, model_type="geoquant-quantizer"):
             f"{anchors}, gradient={self.gradient!r}"
         )
 
-    @staticmethod
-    def _default_axis(n_axes: int) -> int:
-        return 1 if n_axes > 3 else n_axes - 1
+    def codewords_of(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codewords, (..., d), of int64 codes in range, any shape."""
+        return functional.embedding(codes, self.codebook)
 
-    def _channel_axis(self, z: torch.Tensor) -> int:
-        if not isinstance(z, torch.Tensor) or not z.is_floating_point():
-            found = getattr(z, "dtype", type(z).__name__)
-            raise InputError(f"z must be a floating tensor, found {found}")
-        if z.device != self.codebook.device:
-            raise InputError(
-                f"z is on {z.device}, the quantizer on {self.codebook.device}; move one of them: "
-                f"quantizer.to({str(z.device)!r})"
-            )
-        axis = self._default_axis(z.ndim) if self.channel_dim is None else self.channel_dim
-        if z.ndim < 2 or not -z.ndim <= axis < z.ndim or z.shape[axis] != self.dim:
-            raise InputError(
-                f"z must have {self.dim} channels in axis {axis}, found shape {tuple(z.shape)}; "
-                "channel_dim names another axis, and a codebook fits latents of its own dimension"
-            )
-        return axis % z.ndim
+    def checked_codes(self, indices: torch.Tensor) -> torch.Tensor:
+        """Codes as int64, or an InputError that says what is wrong with them."""
+        return checked_codes(indices, self.codebook_size)
 
-    def _checked(self, indices: torch.Tensor) -> torch.Tensor:
-        if indices.is_floating_point() or indices.dtype == torch.bool:
-            raise InputError(f"indices must be integers, found {indices.dtype}")
-        if not torch.compiler.is_compiling() and indices.numel():
-            low, high = int(indices.min()), int(indices.max())
-            if low < 0 or high >= self.codebook_size:
-                raise InputError(
-                    f"indices must lie in [0, {self.codebook_size}), found "
-                    f"{low if low < 0 else high}; use the codes of this codebook"
-                )
-        return indices.long()
-
-    def _codes(self, rows: torch.Tensor) -> torch.Tensor:
+    def codes_of(self, rows: torch.Tensor) -> torch.Tensor:
         """Codes, (n,), of latents (n, d)."""
-        find = self._geodesic_codes if self.assignment == "geodesic" else self._nearest_codes
-        if torch.compiler.is_compiling():
-            return find(rows)
-        n_columns = len(self.anchors) if self.assignment == "geodesic" else self.codebook_size
-        blocks = list(_blocks(rows, n_columns))
-        return find(rows) if len(blocks) < 2 else torch.cat([find(block) for block in blocks])
+        if self.assignment == "geodesic":
+            order = order_of_distances(self.anchors)
+            find = partial(self._geodesic_codes, order)
+            return in_blocks(find, rows, len(self.anchors))
+        order = order_of_distances(self.codebook)
+        return in_blocks(lambda block: order(block).argmin(1), rows, self.codebook_size)
 
-    def _nearest_codes(self, rows: torch.Tensor) -> torch.Tensor:
-        return _without_own_square(rows, self.codebook).argmin(1)
-
-    def _geodesic_codes(self, rows: torch.Tensor) -> torch.Tensor:
+    def _geodesic_codes(self, order: Order, rows: torch.Tensor) -> torch.Tensor:
         n_near = min(self.n_neighbors, len(self.anchors))
-        near = _without_own_square(rows, self.anchors).topk(n_near, largest=False).indices
+        near = order(rows).topk(n_near, largest=False).indices
         # The products only propose neighbours; differences decide how far they are.
         step = (rows[:, None] - self.anchors[near]).square().sum(2).sqrt()
         through = step.double() + self.anchor_distance[near]
@@ -330,27 +387,90 @@ class GeodesicQuantizer(Pretrained, nn.Module, model_type="geoquant-quantizer"):
         codes: torch.Tensor = self.anchor_code[near].masked_fill(~is_least, self.codebook_size)
         return codes.amin(1)
 
-    def _with_gradient(self, rows: torch.Tensor, codewords: torch.Tensor) -> torch.Tensor:
-        if self.gradient == "none":
-            return codewords
-        if self.gradient == "rotation":
-            return _rotated(rows, codewords)
-        return rows + (codewords - rows).detach()
 
-
-def _check_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
+def check_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
+    """Raise InputError unless the value is one of the choices."""
     if value not in choices:
         raise InputError(f"{name} must be one of {', '.join(choices)}, found {value!r}")
 
 
-def _blocks(rows: torch.Tensor, n_columns: int) -> Iterator[torch.Tensor]:
+def checked_codes(indices: torch.Tensor, n_codes: int, name: str = "indices") -> torch.Tensor:
+    """Codes as int64.
+
+    Parameters
+    ----------
+    indices : Tensor of int, any shape
+        In ``[0, n_codes)``; not looked at while it is compiled or exported.
+    n_codes : int
+        Codes there are.
+    name : str
+        What the error calls them.
+
+    Returns
+    -------
+    Tensor of int64
+
+    Raises
+    ------
+    InputError
+        If a code is out of range or not an integer.
+    """
+    if indices.is_floating_point() or indices.dtype == torch.bool:
+        raise InputError(f"{name} must be integers, found {indices.dtype}")
+    if not torch.compiler.is_compiling() and indices.numel():
+        low, high = int(indices.min()), int(indices.max())
+        if low < 0 or high >= n_codes:
+            raise InputError(
+                f"{name} must lie in [0, {n_codes}), found {low if low < 0 else high}; use the "
+                "codes of this codebook"
+            )
+    return indices.long()
+
+
+def in_blocks(
+    find: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, n_columns: int
+) -> torch.Tensor:
+    """What a function finds for rows, (n, ...), called with so many rows that memory suffices.
+
+    Parameters
+    ----------
+    find : callable
+        Takes rows (b, d), gives (b, ...), each row of which depends on that row alone.
+    rows : Tensor of shape (n, d)
+        All rows.
+    n_columns : int
+        Distances of each row that are in memory meanwhile.
+
+    Returns
+    -------
+    Tensor of shape (n, ...)
+        In one call where it is compiled or exported.
+    """
     size = max(1, min(_ROWS, _DISTANCES // n_columns))
-    return iter(torch.split(rows, size))
+    if torch.compiler.is_compiling() or len(rows) <= size:
+        return find(rows)
+    return torch.cat([find(block) for block in torch.split(rows, size)])
 
 
-def _without_own_square(rows: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Squared distances of rows to points, less the rows' own squares, which order nothing."""
-    return torch.addmm(points.square().sum(1), rows, points.T, alpha=-2)
+def order_of_distances(points: torch.Tensor) -> Order:
+    """A function that gives, for rows, numbers which order points as their distances do.
+
+    Parameters
+    ----------
+    points : Tensor of shape (m, d)
+        What distances are measured to.
+
+    Returns
+    -------
+    callable
+        From rows (n, d) to squared distances (n, m), less the same number in each row.
+    """
+    # About one of the points, so that products do not cancel where all are far from zero; and
+    # whole numbers stay whole.
+    origin = points[:1]
+    offsets = points - origin
+    squares = offsets.square().sum(1)
+    return lambda rows: torch.addmm(squares, rows - origin, offsets.T, alpha=-2)
 
 
 def _rotated(rows: torch.Tensor, codewords: torch.Tensor) -> torch.Tensor:

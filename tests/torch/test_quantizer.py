@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +55,27 @@ def test_codes_are_those_of_the_codebook(book: gq.Codebook, assignment: Any) -> 
     np.testing.assert_allclose(quantized.numpy(), book.lookup(indices.numpy()), atol=1e-5)
     if assignment == "geodesic":
         assert (indices.numpy() != book.assign(z, method="euclidean")).mean() > 0.05
+
+
+@pytest.mark.parametrize("assignment", ["geodesic", "codeword"])
+def test_latents_far_from_zero(book: gq.Codebook, assignment: Any) -> None:
+    """Products of large numbers do not blur the differences that decide."""
+    shift = np.float32(4096)
+    far = replace(book, vectors=book.vectors + shift, anchors=book.anchors + shift)
+    z = new_latents() + shift
+    method = "geodesic" if assignment == "geodesic" else "euclidean"
+    quantizer = GeodesicQuantizer.from_codebook(far, assignment=assignment)
+    indices = quantizer(torch.from_numpy(z)).indices.numpy()
+    assert (indices == far.assign(z, method=method)).mean() >= 0.999
+
+
+def test_quantized_without_a_gradient_are_codewords(book: gq.Codebook) -> None:
+    """To the bit, as there is nothing to pass straight through."""
+    for gradient in ("straight-through", "rotation", "none"):
+        output = GeodesicQuantizer.from_codebook(book, gradient=gradient)(
+            torch.from_numpy(new_latents(100))
+        )
+        np.testing.assert_array_equal(output.quantized.numpy(), book.lookup(output.indices.numpy()))
 
 
 def test_codes_of_anchors_are_their_own(book: gq.Codebook) -> None:
