@@ -62,6 +62,7 @@ ORDER = [
     "geoquant.torch.autoencoders",
     "geoquant.torch.vae_adapter",
     "geoquant.torch.quantizer",
+    "geoquant.torch.multistage_quantizer",
     "geoquant.torch.refine",
     "geoquant.torch.prior",
     "geoquant.torch",

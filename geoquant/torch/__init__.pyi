@@ -6,6 +6,7 @@ from .autoencoders import train_autoencoder as train_autoencoder
 from .bottlenecks import VectorQuantizer as VectorQuantizer
 from .datasets import ImageSet as ImageSet
 from .datasets import load_images as load_images
+from .multistage_quantizer import MultistageQuantizer as MultistageQuantizer
 from .prior import GRUPrior as GRUPrior
 from .prior import mean_nats as mean_nats
 from .prior import train_prior as train_prior
