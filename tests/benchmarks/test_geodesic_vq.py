@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import Future
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import faiss
@@ -12,8 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.papers.geodesic_vq import claims, curves, figures, judge, metrics, steps, table
+from benchmarks.papers.geodesic_vq import (
+    claims,
+    curves,
+    figures,
+    judge,
+    metrics,
+    one_token,
+    steps,
+    table,
+)
 from benchmarks.papers.geodesic_vq.cache import Cache
+from benchmarks.papers.geodesic_vq.job import Job
 from benchmarks.papers.geodesic_vq.rows import (
     Column,
     Line,
@@ -155,6 +166,23 @@ def test_codes_that_faiss_packed(m: int) -> None:
     codes = curves.unpacked(packed, m)
     decoded = np.concatenate([centroids[i, codes[:, i]] for i in range(m)], axis=1)
     np.testing.assert_array_equal(decoded, quantizer.decode(packed))
+
+
+def test_images_leave_their_cell_only_for_a_margin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three that a nearer codeword gains 0, 19 and 21 nats, one changes its code."""
+    job = Job(0, FULL, tmp_path)
+    losses = {"[0, 0, 0]": np.array([100.0, 100, 100]), "[1, 1, 1]": np.array([100.0, 81, 79])}
+    book = SimpleNamespace(lookup=lambda codes: codes)
+    monkeypatch.setattr(Job, "model", lambda *_: None)
+    monkeypatch.setattr(Job, "test", SimpleNamespace(images=None))
+    monkeypatch.setattr(one_token, "reassigned", lambda *_, **__: np.ones(3, np.int32))
+    monkeypatch.setattr(
+        one_token, "reconstruction_loss", lambda _, codes, __: losses[str(codes.tolist())]
+    )
+    found = one_token.cautious_codes(job, book, np.zeros(3, np.int32), "test")
+    assert found.tolist() == [0, 0, 1]
 
 
 # ------------------------------------------------------------------------------------ judge

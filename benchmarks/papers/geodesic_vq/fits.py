@@ -32,10 +32,9 @@ def refined(job: Job, book: Any, codes: Codes) -> Any:
 def reassigned(job: Job, book: Any, decoder: Any, split: str, **options: Any) -> Codes:
     """Codes of training or test images, chosen by reconstruction."""
     data = job.train if split == "train" else job.test
-    options = {"n_sweeps": job.settings.n_sweeps, **options}
+    usual = {"n_sweeps": job.settings.n_sweeps, "n_candidates": job.settings.n_candidates}
     latents = job.arrays("latents")[f"{split}_mean"]
-    n_candidates = job.settings.n_candidates
-    return reassign(book, decoder, latents, data.images, n_candidates=n_candidates, **options)
+    return reassign(book, decoder, latents, data.images, **usual | options)
 
 
 def trained_prior(job: Job, codes: Codes) -> GRUPrior:

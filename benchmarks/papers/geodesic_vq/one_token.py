@@ -62,6 +62,7 @@ def _mean_rows(job: Job, latents: dict[str, Any]) -> list[Measured]:
     return [
         _decoded_row(job, "geo-mean", book, codes),
         _fitted_row(job, "geo-fitted", book, codes, keep="geo-fitted"),
+        _cautious_row(job, "geo-cautious", book, codes),
         _reassigned_row(job, "geo-reassigned", book, codes),
         *_window_rows(job, codes, _test_codes(job, book)),
     ]
@@ -118,9 +119,9 @@ def _decoded_row(
     return Measured(key, with_one_token(job, {"bce": bce}, train_codes, test_codes))
 
 
-def _fitted_row(job: Job, key: str, book: Any, codes: Codes, *, keep: str = "") -> Measured:
-    """Codewords fitted to their cells through the decoder; the codes stay."""
-    refined = refine_codebook(
+def _fitted(job: Job, book: Any, codes: Codes) -> Any:
+    """The codebook with codewords fitted to their cells through the decoder; the codes stay."""
+    return refine_codebook(
         book,
         job.model("vae"),
         job.arrays("latents")["train_mean"],
@@ -128,10 +129,34 @@ def _fitted_row(job: Job, key: str, book: Any, codes: Codes, *, keep: str = "") 
         codes=codes,
         epochs=job.settings.refine_epochs,
         random_state=job.seed,
-    )
+    ).codebook
+
+
+def _fitted_row(job: Job, key: str, book: Any, codes: Codes, *, keep: str = "") -> Measured:
+    """Codewords fitted, codes as the codebook assigns them."""
+    fitted = _fitted(job, book, codes)
     if keep:
-        refined.codebook.save(job.folder / f"{keep}.safetensors")
-    return _decoded_row(job, key, refined.codebook, codes)
+        fitted.save(job.folder / f"{keep}.safetensors")
+    return _decoded_row(job, key, fitted, codes)
+
+
+def _cautious_row(job: Job, key: str, book: Any, codes: Codes) -> Measured:
+    """Codewords fitted, and the nearest one taken only where that gains much."""
+    fitted = _fitted(job, book, codes)
+    train_codes = cautious_codes(job, fitted, codes, "train")
+    fitted = _fitted(job, fitted, train_codes)
+    test_codes = cautious_codes(job, fitted, _test_codes(job, book), "test")
+    return _decoded_row(job, key, fitted, train_codes, test_codes)
+
+
+def cautious_codes(job: Job, book: Any, codes: Codes, split: str) -> Codes:
+    """Codes that become the nearest codeword's where the reconstruction gains the margin."""
+    model, images = job.model("vae"), (job.train if split == "train" else job.test).images
+    nearest = reassigned(job, book, model, split, codes=codes, n_candidates=1, n_sweeps=1)
+    losses = [
+        reconstruction_loss(model, book.lookup(either), images) for either in (codes, nearest)
+    ]
+    return np.where(losses[0] - losses[1] >= job.settings.margin, nearest, codes)
 
 
 def _reassigned_row(job: Job, key: str, book: Any, codes: Codes) -> Measured:
