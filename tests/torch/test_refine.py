@@ -182,6 +182,25 @@ def test_reassign_comes_near_the_best_tokens(name: str) -> None:
             assert (worse >= found - 1e-4).all()
 
 
+def test_candidates_follow_the_data() -> None:
+    """A better code is not tried if none of the nearest anchors has it, and is if one has."""
+    vectors = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], np.float32)
+    anchors = np.array([[0.0, 0.0], [0.1, 0.0], [9.0, 0.0]], np.float32)
+    codes = np.array([0, 2, 1], np.int32)
+    book = gq.Codebook(vectors, anchors, np.zeros(3), codes, 1, {})
+    image = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)  # what code 1 makes
+    for n_candidates, expected in ((2, 0), (3, 1)):
+        found = reassign(
+            book,
+            identity,
+            np.zeros((1, 2), np.float32),
+            image,
+            loss="gaussian",
+            n_candidates=n_candidates,
+        )
+        assert found.tolist() == [expected]
+
+
 @pytest.mark.parametrize("name", BOOKS)
 def test_no_image_gets_worse(name: str) -> None:
     """Whatever is tried, no image's loss rises."""
