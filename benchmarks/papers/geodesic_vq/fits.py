@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from benchmarks.papers.geodesic_vq.job import Codes, Job
 
 
-def refined(job: Job, book: Any, codes: Codes) -> Any:
+def refined(job: Job, book: Any, codes: Codes, **options: Any) -> Any:
     """A codebook fitted through the frozen VAE, in turn with codes chosen by reconstruction."""
+    usual = {"n_rounds": job.settings.n_rounds, "n_candidates": job.settings.refine_candidates}
     return refine_codebook(
         book,
         job.model("vae"),
@@ -23,9 +24,8 @@ def refined(job: Job, book: Any, codes: Codes) -> Any:
         job.train.images,
         codes=codes,
         epochs=job.settings.refine_epochs,
-        n_rounds=job.settings.n_rounds,
-        n_candidates=job.settings.refine_candidates,
         random_state=job.seed,
+        **usual | options,
     )
 
 

@@ -62,7 +62,6 @@ def _mean_rows(job: Job, latents: dict[str, Any]) -> list[Measured]:
     return [
         _decoded_row(job, "geo-mean", book, codes),
         _fitted_row(job, "geo-fitted", book, codes, keep="geo-fitted"),
-        _cautious_row(job, "geo-cautious", book, codes),
         _reassigned_row(job, "geo-reassigned", book, codes),
         *_window_rows(job, codes, _test_codes(job, book)),
     ]
@@ -140,29 +139,13 @@ def _fitted_row(job: Job, key: str, book: Any, codes: Codes, *, keep: str = "") 
     return _decoded_row(job, key, fitted, codes)
 
 
-def _cautious_row(job: Job, key: str, book: Any, codes: Codes) -> Measured:
-    """Codewords fitted, and the nearest one taken only where that gains much."""
-    fitted = _fitted(job, book, codes)
-    train_codes = cautious_codes(job, fitted, codes, "train")
-    fitted = _fitted(job, fitted, train_codes)
-    test_codes = cautious_codes(job, fitted, _test_codes(job, book), "test")
-    return _decoded_row(job, key, fitted, train_codes, test_codes)
-
-
-def cautious_codes(job: Job, book: Any, codes: Codes, split: str) -> Codes:
-    """Codes that become the nearest codeword's where the reconstruction gains the margin."""
-    model, images = job.model("vae"), (job.train if split == "train" else job.test).images
-    nearest = reassigned(job, book, model, split, codes=codes, n_candidates=1, n_sweeps=1)
-    losses = [
-        reconstruction_loss(model, book.lookup(either), images) for either in (codes, nearest)
-    ]
-    return np.where(losses[0] - losses[1] >= job.settings.margin, nearest, codes)
-
-
 def _reassigned_row(job: Job, key: str, book: Any, codes: Codes) -> Measured:
     """The same, in turn with codes chosen by reconstruction, in training and of test images."""
-    fitted = refined(job, book, codes)
-    test_codes = reassigned(job, fitted.codebook, job.model("vae"), "test")
+    n_candidates = job.settings.one_token_candidates
+    options = {"n_rounds": job.settings.one_token_rounds, "n_candidates": n_candidates}
+    fitted = refined(job, book, codes, **options)
+    book, vae = fitted.codebook, job.model("vae")
+    test_codes = reassigned(job, book, vae, "test", n_candidates=n_candidates, n_sweeps=1)
     return _decoded_row(job, key, fitted.codebook, fitted.codes, test_codes)
 
 

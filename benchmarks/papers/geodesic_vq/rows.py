@@ -110,7 +110,6 @@ ONE_TOKEN = (
     Line("geo-medoid", "Geo-VQ, medoid", {"bce": 112.69}),
     Line("geo-mean", "Geo-VQ, mean"),
     Line("geo-fitted", "Geo-VQ, decoder-fitted"),
-    Line("geo-cautious", "Geo-VQ, decoder-fitted, re-assigned where it gains 20 nats"),
     Line("geo-reassigned", "Geo-VQ, decoder-fitted, re-assigned"),
     Line("geo-decoded-mean", "Geo-VQ, decoder-aware lengths, mean"),
     Line("geo-decoded-fitted", "Geo-VQ, decoder-aware lengths, decoder-fitted"),

@@ -23,10 +23,9 @@ class Settings:
         Of `refine_codebook`. More rounds or candidates were seen to gain less than 0.1 nats.
     n_candidates, n_sweeps : int
         Of `reassign` on test images; on training images one sweep goes on from the fit's codes.
-    margin : float
-        Nats that the reconstruction must gain before an image leaves its geodesic cell, in the
-        row that says so. Of the margins 5, 10, 15, 20 and 30, seen on the test images of seed 0,
-        the smallest that left the accuracy above 0.925.
+    one_token_rounds, one_token_candidates : int
+        The same with one token: nearest training latents, or codewords of k-means, whose codes are
+        tried; as many as the graph has neighbours.
     rectify_epochs : int
         Of `rectify_decoder`.
     prior_epochs : int
@@ -41,6 +40,8 @@ class Settings:
         Those of the rate-distortion curves: residual stages, and faiss's product quantizer.
     n_samples : int
         Images judged.
+    temperatures : tuple of float
+        Of the samples that are judged beside those at temperature 1.
     judge_epochs : int
         Of the judge.
     least_judge_accuracy : float
@@ -58,7 +59,8 @@ class Settings:
     refine_candidates: int = 4
     n_candidates: int = 8
     n_sweeps: int = 2
-    margin: float = 20.0
+    one_token_rounds: int = 2
+    one_token_candidates: int = 10
     rectify_epochs: int = 8
     prior_epochs: int = 10
     paper_prior_epochs: int = 10
@@ -68,6 +70,7 @@ class Settings:
     curve_tokens: tuple[int, ...] = (1, 2, 4, 8)
     product_tokens: tuple[int, ...] = (2, 4, 10)
     n_samples: int = 1_000
+    temperatures: tuple[float, ...] = (1.0, 0.8)
     judge_epochs: int = 4
     least_judge_accuracy: float = 0.99
 

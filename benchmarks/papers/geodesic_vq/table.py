@@ -94,13 +94,15 @@ def _row(texts: Sequence[str]) -> str:
 
 def samples_markdown(results: Results) -> str:
     """What the judge says of test images, of our samples and of the VAE's."""
-    judge = results["judge"]
+    judge, samples = results["judge"], [seed["samples"] for seed in results["seeds"].values()]
     title = ["judged by a CNN", "sure of", "rarest digit", "commonest digit"]
     out = [_row(title), _row(["---"] * len(title)), _judged("test images", [judge["test"]])]
-    for key, name in (("geo_vq", "Geo-VQ, rectified, best M"), ("vae", "VAE prior")):
-        verdicts = [seed["samples"][key] for seed in results["seeds"].values()]
-        out.append(_judged(name, verdicts))
-    best = ", ".join(seed["samples"]["name"] for seed in results["seeds"].values())
+    out.append(_judged("VAE prior", [s["vae"] for s in samples]))
+    out.append(_judged("Geo-VQ, rectified, best M", [s["geo_vq"] for s in samples]))
+    for verdicts in zip(*(s["by_temperature"] for s in samples), strict=True):
+        m, temperature = verdicts[0]["name"].split("-")[1], verdicts[0]["temperature"]
+        out.append(_judged(f"{m} tokens, temperature {temperature:g}", verdicts))
+    best = ", ".join(s["name"] for s in samples)
     accuracy = f"The judge is right in {100 * judge['accuracy']:.2f} % of the test images."
     return "\n".join([*out, "", f"{accuracy} Best M by NLL + BCE, seed by seed: {best}."])
 

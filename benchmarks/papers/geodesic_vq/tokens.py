@@ -104,18 +104,37 @@ def _token_row(
     return Measured(key, totals({"bce": bce, **nats, **use_of_codes(job, train_codes, codes)}))
 
 
-def samples_step(job: Job, name: str, judge_job: Job) -> dict[str, Any]:
-    """Images sampled from prior and decoder of a rectified codebook, beside the VAE's, judged."""
-    n, judged_by = job.settings.n_samples, judge_network(judge_job)
-    generator = torch.Generator().manual_seed(job.seed)
-    prior = GRUPrior.from_pretrained(job.folder / f"{name}-prior")
-    tokens = prior.sample(n, generator=generator).numpy()
-    book = MultistageCodebook.load(job.folder / f"{name}.safetensors")
-    vae = job.model("vae")
-    noise = torch.randn(n, vae.latent_dim, generator=generator)
+def samples_step(job: Job, best: str, judge_job: Job) -> dict[str, Any]:
+    """Images sampled from priors and decoders of rectified codebooks, beside the VAE's, judged."""
+    judged_by, vae = judge_network(judge_job), job.model("vae")
+    noise = torch.randn(job.settings.n_samples, vae.latent_dim, generator=_generator(job))
     with torch.no_grad():
-        ours = job.model(f"{name}-vae").decode(torch.from_numpy(book.lookup(tokens)))
         theirs = vae.decode(noise)
+    ours = sampled(job, best, 1.0)
     job.keep("samples", {"geo_vq": ours[:100].numpy(), "vae": theirs[:100].numpy()})
-    verdicts = {"geo_vq": verdict_of(judged_by, ours), "vae": verdict_of(judged_by, theirs)}
-    return {"name": name, **{key: asdict(found) for key, found in verdicts.items()}}
+    names = [f"geodesic-{m}-rectified" for m in job.settings.rectified_tokens]
+    asked = [(name, t) for name in names for t in job.settings.temperatures]
+    return {
+        "name": best,
+        "geo_vq": asdict(verdict_of(judged_by, ours)),
+        "vae": asdict(verdict_of(judged_by, theirs)),
+        "by_temperature": [
+            {"name": name, "temperature": t, **asdict(verdict_of(judged_by, sampled(job, name, t)))}
+            for name, t in asked
+        ],
+    }
+
+
+@torch.no_grad()
+def sampled(job: Job, name: str, temperature: float) -> torch.Tensor:
+    """Images of tokens drawn from the prior of a rectified codebook."""
+    prior = GRUPrior.from_pretrained(job.folder / f"{name}-prior")
+    n, generator = job.settings.n_samples, _generator(job)
+    tokens = prior.sample(n, temperature=temperature, generator=generator).numpy()
+    book = MultistageCodebook.load(job.folder / f"{name}.safetensors")
+    images: torch.Tensor = job.model(f"{name}-vae").decode(torch.from_numpy(book.lookup(tokens)))
+    return images
+
+
+def _generator(job: Job) -> torch.Generator:
+    return torch.Generator().manual_seed(job.seed)
