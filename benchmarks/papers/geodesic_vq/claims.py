@@ -119,7 +119,7 @@ CLAIMS = (
         "Strokes evolve smoothly between consecutive samples.",
         (),
         "Consecutive codes belong to unrelated images, so nothing could make them evolve. What the "
-        "graph does give are smooth paths between two images: see the last picture.",
+        "graph does give are paths between two images: see the last picture.",
     ),
     Claim(
         "Quantization can be decoupled from the training of the VAE.",

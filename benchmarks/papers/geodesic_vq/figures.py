@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RECONSTRUCTIONS, SAMPLES = "reconstructions.png", "samples.png"
 RATE_DISTORTION, PATH = "rate_distortion.png", "path.png"
 N_FRAMES = 12
-PATH_DIGITS = (1, 8)
+PATH_DIGITS = ((1, 8), (0, 7), (2, 4))
 _GAP = 2  # white pixels between images
 
 
@@ -153,14 +153,17 @@ def _draw_point(ax: Axes, row: Mapping[str, float], x: str, label: str, marker: 
 
 
 def draw_path(job: Job, file: Path) -> None:
-    """Decoded frames along a shortest path of the graph, and along the straight line."""
-    latents = job.arrays("latents")["train_mean"]
-    start, end = typical_rows(latents, job.train.labels, PATH_DIGITS)
-    path = path_between(gq.knn_graph(latents, 10, n_jobs=1), start, end)
-    along = evenly_spaced(latents[path], N_FRAMES)
-    straight = evenly_spaced(latents[[start, end]], N_FRAMES)
-    vae = job.model("vae")
-    rows = {"along the geodesic": _decoded(vae, along), "straight": _decoded(vae, straight)}
+    """Decoded frames along shortest paths of the graph, and along straight lines."""
+    latents, vae = job.arrays("latents")["train_mean"], job.model("vae")
+    graph = gq.knn_graph(latents, 10, n_jobs=1)
+    rows = {}
+    for pair in PATH_DIGITS:
+        start, end = typical_rows(latents, job.train.labels, pair)
+        path = path_between(graph, start, end)
+        name = f"{pair[0]} to {pair[1]}, "
+        along, straight = (evenly_spaced(latents[via], N_FRAMES) for via in (path, [start, end]))
+        rows[name + "geodesic"] = _decoded(vae, along)
+        rows[name + "straight"] = _decoded(vae, straight)
     draw_rows(rows, file)
 
 
