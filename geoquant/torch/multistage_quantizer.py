@@ -17,6 +17,7 @@ from geoquant.torch.quantizer import (
     Quantizer,
     check_choice,
     checked_codes,
+    columns_of_least,
     in_blocks,
     order_of_distances,
 )
@@ -254,7 +255,7 @@ def _residual_codes(codebooks: list[torch.Tensor], beam: int, rows: torch.Tensor
         own = (flat - codebook[:1]).square().sum(1, keepdim=True)
         errors = (order + own).reshape(-1, n_prefixes * n_codes)
         n_kept = 1 if m == len(codebooks) - 1 else min(beam, n_prefixes * n_codes)
-        kept = _least(errors, n_kept)
+        kept = columns_of_least(errors, n_kept)
         prefix, code = kept // n_codes, kept % n_codes
         codes = torch.cat([_chosen(codes, prefix), code[..., None]], 2)
         residuals = _chosen(residuals, prefix) - nn.functional.embedding(code, codebook)
@@ -264,17 +265,3 @@ def _residual_codes(codebooks: list[torch.Tensor], beam: int, rows: torch.Tensor
 def _chosen(values: torch.Tensor, prefix: torch.Tensor) -> torch.Tensor:
     """Rows (n, p', c) of values (n, p, c)."""
     return values.gather(1, prefix[..., None].expand(-1, -1, values.shape[2]))
-
-
-def _least(errors: torch.Tensor, n_kept: int) -> torch.Tensor:
-    """Columns of the least errors of each row, (n, n_kept), ascending; of equal ones the first."""
-    if n_kept == 1:
-        return errors.argmin(1, keepdim=True)
-    # What topk chooses among equal values is anyone's guess, so that it only finds the bound.
-    bound = errors.topk(n_kept, largest=False).values[:, -1:]
-    is_less, is_equal = errors < bound, errors == bound
-    n_missing = n_kept - is_less.sum(1, keepdim=True)
-    is_kept = is_less | (is_equal & (is_equal.cumsum(1) <= n_missing))
-    columns = torch.arange(errors.shape[1], device=errors.device).expand_as(errors)
-    key = columns.masked_fill(~is_kept, errors.shape[1])
-    return key.topk(n_kept, largest=False, sorted=True).values

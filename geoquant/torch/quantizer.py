@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Assign: TypeAlias = Literal["geodesic", "codeword"]
-#: From rows (n, d) to what orders points, (n, m).
-Order: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
+#: From rows (n, d) to something of points, (n, m).
+OfRows: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 Gradient: TypeAlias = Literal["straight-through", "rotation", "none"]
 
-#: Distances in memory at once, and latents at once where the codewords are few: on a busy machine
-#: the threads wait for each other at each block.
-_DISTANCES, _ROWS = 1 << 24, 1 << 16
+#: Distances in memory at once: on a CPU what its caches hold, elsewhere what keeps it busy.
+_DISTANCES_ON_CPU, _DISTANCES_ELSEWHERE = 1 << 21, 1 << 26
 
 
 class QuantizeOutput(NamedTuple):
@@ -231,9 +231,10 @@ class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
 
     Notes
     -----
-    Geodesic assignment compares every latent with every anchor, in blocks of 2^24 distances; one
-    block when it is compiled or exported. Its codes equal those of `Codebook.assign` but where two
-    ways differ by a rounding error. `Codebook.thinned` gives fewer anchors.
+    Geodesic assignment compares every latent with every anchor, in blocks of 2^21 distances, on
+    a GPU of 2^26; in one block when it is compiled or exported. Its codes equal those of
+    `Codebook.assign` but where two ways differ by a rounding error. `Codebook.thinned` gives
+    fewer anchors.
 
     References
     ----------
@@ -368,15 +369,13 @@ class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
     def codes_of(self, rows: torch.Tensor) -> torch.Tensor:
         """Codes, (n,), of latents (n, d)."""
         if self.assignment == "geodesic":
-            order = order_of_distances(self.anchors)
-            find = partial(self._geodesic_codes, order)
-            return in_blocks(find, rows, len(self.anchors))
+            find = _nearest(self.anchors, min(self.n_neighbors, len(self.anchors)))
+            return in_blocks(partial(self._geodesic_codes, find), rows, len(self.anchors))
         order = order_of_distances(self.codebook)
         return in_blocks(lambda block: order(block).argmin(1), rows, self.codebook_size)
 
-    def _geodesic_codes(self, order: Order, rows: torch.Tensor) -> torch.Tensor:
-        n_near = min(self.n_neighbors, len(self.anchors))
-        near = order(rows).topk(n_near, largest=False).indices
+    def _geodesic_codes(self, find_near: OfRows, rows: torch.Tensor) -> torch.Tensor:
+        near = find_near(rows)
         # The products only propose neighbours; differences decide how far they are.
         step = (rows[:, None] - self.anchors[near]).square().sum(2).sqrt()
         through = step.double() + self.anchor_distance[near]
@@ -446,19 +445,22 @@ def in_blocks(
     Tensor of shape (n, ...)
         In one call where it is compiled or exported.
     """
-    size = max(1, min(_ROWS, _DISTANCES // n_columns))
+    n_distances = _DISTANCES_ON_CPU if rows.device.type == "cpu" else _DISTANCES_ELSEWHERE
+    size = max(1, n_distances // n_columns)
     if torch.compiler.is_compiling() or len(rows) <= size:
         return find(rows)
     return torch.cat([find(block) for block in torch.split(rows, size)])
 
 
-def order_of_distances(points: torch.Tensor) -> Order:
+def order_of_distances(points: torch.Tensor, n_columns: int | None = None) -> OfRows:
     """A function that gives, for rows, numbers which order points as their distances do.
 
     Parameters
     ----------
     points : Tensor of shape (m, d)
         What distances are measured to.
+    n_columns : int, optional
+        At least m; the columns beyond m are infinitely far.
 
     Returns
     -------
@@ -468,9 +470,65 @@ def order_of_distances(points: torch.Tensor) -> Order:
     # About one of the points, so that products do not cancel where all are far from zero; and
     # whole numbers stay whole.
     origin = points[:1]
-    offsets = points - origin
-    squares = offsets.square().sum(1)
+    beyond = 0 if n_columns is None else n_columns - points.shape[0]
+    offsets = functional.pad(points - origin, (0, 0, 0, beyond))
+    squares = functional.pad(
+        offsets.square().sum(1)[: points.shape[0]], (0, beyond), value=torch.inf
+    )
     return lambda rows: torch.addmm(squares, rows - origin, offsets.T, alpha=-2)
+
+
+def columns_of_least(values: torch.Tensor, k: int) -> torch.Tensor:
+    """Columns of the k least values of each row, ascending; of equal values the first.
+
+    Parameters
+    ----------
+    values : Tensor of shape (n, m)
+        Where they are NaN, any columns are given.
+    k : int
+        At most m.
+
+    Returns
+    -------
+    Tensor of int64, shape (n, k)
+    """
+    if k == 1:
+        return values.argmin(1, keepdim=True)
+    # What topk chooses among equal values is anyone's guess, so that it only finds the bound.
+    bound = values.topk(k, largest=False).values[:, -1:]
+    is_less, is_equal = values < bound, values == bound
+    n_missing = k - is_less.sum(1, keepdim=True)
+    is_least = is_less | (is_equal & (is_equal.cumsum(1) <= n_missing))
+    last = values.shape[1] - 1
+    columns = torch.arange(last + 1, device=values.device).expand_as(values)
+    found = columns.masked_fill(~is_least, last + 1).topk(k, largest=False).values
+    # Among values that are not numbers there may be no k least; any column will do then.
+    return found.clamp_max(last)
+
+
+def _nearest(points: torch.Tensor, k: int) -> OfRows:
+    """A function that gives the points, (n, k), nearest to rows; of equally far ones the first.
+
+    The k nearest are in those k groups of points whose nearest are nearest, so that only these
+    are sorted.
+    """
+    n_points = points.shape[0]
+    # The least number of values to sort, in steps that vector instructions fill.
+    width = 16 * math.ceil(math.sqrt(n_points / k) / 16)
+    n_groups = math.ceil(n_points / width)
+    if n_groups < 2 * k:
+        order = order_of_distances(points)
+        return lambda rows: columns_of_least(order(rows), k)
+    order = order_of_distances(points, n_groups * width)
+    within = torch.arange(width, device=points.device)
+
+    def find(rows: torch.Tensor) -> torch.Tensor:
+        grouped = order(rows).reshape(-1, n_groups, width)
+        groups = columns_of_least(grouped.amin(2), k)[..., None]
+        candidates = grouped.gather(1, groups.expand(-1, -1, width)).flatten(1)
+        return (groups * width + within).flatten(1).gather(1, columns_of_least(candidates, k))
+
+    return find
 
 
 def _rotated(rows: torch.Tensor, codewords: torch.Tensor) -> torch.Tensor:

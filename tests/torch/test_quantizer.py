@@ -14,6 +14,7 @@ import torch
 import geoquant as gq
 from geoquant.errors import FileFormatError, InputError
 from geoquant.torch import GeodesicQuantizer
+from geoquant.torch.quantizer import columns_of_least
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +98,28 @@ def test_ties_on_a_grid() -> None:
     np.testing.assert_array_equal(indices.numpy(), grid.assign(z))
 
 
+def test_ties_among_many_anchors() -> None:
+    """Of anchors equally far the first are near, also where anchors are searched in groups."""
+    rng = np.random.default_rng(0)
+    anchors = rng.integers(0, 8, (3000, 3)).astype(np.float32)
+    codes = rng.integers(0, 50, 3000).astype(np.int32)
+    distance = rng.integers(0, 4, 3000).astype(np.float64)
+    many = gq.Codebook(anchors[:50], anchors, distance, codes, 7, {})
+    z = rng.integers(0, 8, (400, 3)).astype(np.float32)
+    z[200:] += 8
+    indices = GeodesicQuantizer.from_codebook(many)(torch.from_numpy(z)).indices
+    np.testing.assert_array_equal(indices.numpy(), many.assign(z))
+
+
+def test_columns_of_least_by_hand() -> None:
+    """Ascending columns, of equal values the first; something in range where there is no least."""
+    values = torch.tensor([[3.0, 1.0, 2.0, 1.0, 2.0], [torch.nan] * 5])
+    assert columns_of_least(values, 1)[0].tolist() == [1]
+    assert columns_of_least(values, 3)[0].tolist() == [1, 2, 3]
+    assert columns_of_least(values, 5)[0].tolist() == [0, 1, 2, 3, 4]
+    assert columns_of_least(values, 3)[1].max() < 5
+
+
 @pytest.mark.parametrize(
     ("shape", "grid"),
     [
@@ -139,7 +162,7 @@ def test_batch_does_not_matter(book: gq.Codebook, monkeypatch: pytest.MonkeyPatc
 
     z = torch.from_numpy(new_latents(100))
     whole = GeodesicQuantizer.from_codebook(book)(z).indices
-    monkeypatch.setattr(module, "_ROWS", 7)
+    monkeypatch.setattr(module, "_DISTANCES_ON_CPU", 1)
     assert torch.equal(GeodesicQuantizer.from_codebook(book)(z).indices, whole)
 
 
