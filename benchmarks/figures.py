@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from benchmarks.table import Results, Row
 
-STAGES = ("graph", "shortest_paths", "seeding", "swap", "assign", "fit")
+STAGES = ("graph", "shortest_paths", "seeding", "swap", "assign", "fit", "quantizer")
 
 #: The key of a row, and what it says; in the order of the data.
 FIGURES = {
@@ -34,6 +34,7 @@ FIGURES = {
     "threads-join": "Two threads against one: join",
     "threads-swap": "Two threads against one: swap",
     "assign": "Assign 10k new latents, 60k anchors: share of the time of faiss flat",
+    "quantizer": "Quantizer forward, 60k × 20, K = 64: time over torch.cdist + argmin",
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 import geoquant as gq
 from benchmarks import bounds, datasets, stage, verify
 from benchmarks.quality import tokens
-from benchmarks.speed import assign, bits, fit, graph, seeding, shortest_paths, swap
+from benchmarks.speed import assign, bits, fit, graph, quantizer, seeding, shortest_paths, swap
 from benchmarks.stage import Plan
 from benchmarks.table import Row, read_results
 from benchmarks.verify import WrongResult
@@ -152,6 +152,23 @@ def test_wrong_codes_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
         assign.check_neighbours(task, lost)
 
 
+def test_wrong_quantizers_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes are the nearest codewords and what is quantized are their rows; geodesic ones too."""
+    monkeypatch.setattr(quantizer, "K", 8)
+    task = quantizer.task(Plan("quick", "mixture"))
+    output = quantizer.ours(task).run()
+    assert quantizer.check_nearest(task, output) == "nearest codewords"
+    wrong = output._replace(indices=(output.indices + 1) % 8)
+    with pytest.raises(WrongResult, match="code of row"):
+        quantizer.check_nearest(task, wrong)
+    with pytest.raises(WrongResult, match="from their codewords"):
+        quantizer.check_nearest(task, output._replace(quantized=output.quantized + 1))
+    codes = quantizer.by_codebook(task).run()
+    assert "1.00000" in quantizer.check_geodesic(task.codebook, task.data, codes)
+    with pytest.raises(WrongResult, match="code of row"):
+        quantizer.check_geodesic(task.codebook, task.data, (codes + 1) % 8)
+
+
 def test_digest_is_of_every_bit() -> None:
     """Of type and shape too; the fit's does not depend on threads."""
     zeros = np.zeros(4, np.float32)
@@ -196,8 +213,13 @@ def test_rows_are_kept_as_soon_as_they_are_there(
 
 
 def test_quick_runs_judge_and_keep_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Assign, nearest source and tokens run through on few latents of the mixture."""
-    stages = {"assign": assign, "shortest_paths": shortest_paths, "tokens": tokens}
+    """Some stages run through on few latents of the mixture."""
+    stages = {
+        "assign": assign,
+        "quantizer": quantizer,
+        "shortest_paths": shortest_paths,
+        "tokens": tokens,
+    }
     for name, module in stages.items():
         assert stage.main(name, module.groups, ["--quick", "--source", "mixture"]) == 0
     printed = capsys.readouterr().out
