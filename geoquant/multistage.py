@@ -129,7 +129,8 @@ class MultistageCodebook:
         """Codes of latents, each on its own: nothing depends on what else is in the batch.
 
         Of a residual codebook: those whose codewords' sum is nearest, as far as a beam search
-        finds out; ties go to the lexicographically smaller codes. Of a product codebook: each
+        finds out; ties go to the lexicographically smaller codes. Codewords fitted otherwise
+        leave it to those before (`replace_vectors`). Of a product codebook: each
         chunk's code by the codebook of its stage, along that stage's anchors. Where these are
         its codewords, as in Euclidean stages, that is the nearest codeword.
 
@@ -170,7 +171,7 @@ class MultistageCodebook:
             chunks = np.split(x, np.cumsum([stage.dim for stage in self.stages])[:-1], axis=1)
             pairs = zip(self.stages, chunks, strict=True)
             return np.stack([stage.assign(chunk, n_jobs=n_jobs) for stage, chunk in pairs], axis=1)
-        vectors = [stage.vectors for stage in self.stages]
+        vectors = [encoding_codewords(stage) for stage in self.stages]
         return residual_codes(x, vectors, beam=self.beam, n_jobs=n_jobs)
 
     def lookup(self, codes: npt.ArrayLike) -> Float32Array:
@@ -207,17 +208,22 @@ class MultistageCodebook:
         parts = zip(self.stages, columns, strict=True)
         return np.concatenate([stage.vectors[column] for stage, column in parts], axis=-1)
 
-    def replace_vectors(self, vectors: Sequence[Float32Array]) -> MultistageCodebook:
+    def replace_vectors(
+        self, vectors: Sequence[Float32Array], *, keep_codes: bool = False
+    ) -> MultistageCodebook:
         """The same codebook with other codewords.
 
-        The anchors of a residual codebook, which its encoding does not ask, become the new
-        codewords. Those of a product codebook stay, and with them the code of each latent: only
-        what the codes stand for changes.
+        The anchors of a product codebook stay, and with them the code of each latent: only what
+        the codes stand for changes. A residual codebook encodes by the new codewords, unless it
+        is told to go on as before.
 
         Parameters
         ----------
         vectors : sequence of ndarray of shape (n_codes[m], d_m), float32
             Codewords of each stage.
+        keep_codes : bool, default=False
+            Whether a residual codebook keeps the codewords that it encodes by, as the anchors of
+            its stages.
 
         Returns
         -------
@@ -243,7 +249,13 @@ class MultistageCodebook:
         if shapes != expected:
             raise InputError(f"vectors must have the shapes {expected}, found {shapes}")
         pairs = zip(self.stages, vectors, strict=True)
-        if self.kind == "residual":
+        if self.kind == "residual" and keep_codes:
+            anchored = [
+                anchored_at_codewords(encoding_codewords(stage), stage.metadata)
+                for stage in self.stages
+            ]
+            stages = [replace(stage, vectors=v) for stage, v in zip(anchored, vectors, strict=True)]
+        elif self.kind == "residual":
             stages = [anchored_at_codewords(v, stage.metadata) for stage, v in pairs]
         else:
             stages = [replace(stage, vectors=v) for stage, v in pairs]
@@ -522,6 +534,30 @@ def anchored_at_codewords(vectors: Float32Array, metadata: dict[str, object]) ->
     """
     codes = np.arange(len(vectors), dtype=np.int32)
     return Codebook(vectors, vectors, np.zeros(len(vectors)), codes, 1, metadata)
+
+
+def encoding_codewords(stage: Codebook) -> Float32Array:
+    """What a residual stage encodes by.
+
+    Parameters
+    ----------
+    stage : Codebook
+        Of a residual codebook.
+
+    Returns
+    -------
+    ndarray of shape (K, d), float32
+        Its anchors, if they are one for each code, in order; otherwise its codewords.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.multistage import anchored_at_codewords, encoding_codewords
+    >>> encoding_codewords(anchored_at_codewords(np.float32([[0], [10]]), {})).ravel().tolist()
+    [0.0, 10.0]
+    """
+    is_one_each = np.array_equal(stage.anchor_code, np.arange(stage.n_codes))
+    return stage.anchors if is_one_each else stage.vectors
 
 
 def _checked_stages(stages: Sequence[Codebook]) -> tuple[Codebook, ...]:

@@ -145,6 +145,17 @@ def test_replace_vectors() -> None:
     assert kept.lookup([[1, 2]]).tolist() == [[1, 1, 1]]
 
 
+def test_fitted_otherwise_the_codes_stay() -> None:
+    """With keep_codes only what the codes stand for changes, also if done twice."""
+    book = tens_and_units()
+    x = np.arange(-3, 30, 0.7, dtype=np.float32)[:, None]
+    once = book.replace_vectors([v.vectors + np.float32(7) for v in book.stages], keep_codes=True)
+    twice = once.replace_vectors([v.vectors * np.float32(3) for v in once.stages], keep_codes=True)
+    for other in (once, twice):
+        np.testing.assert_array_equal(other.assign(x), book.assign(x))
+    np.testing.assert_allclose(once.lookup([[1, 2]]), book.lookup([[1, 2]]) + 14)
+
+
 def test_replace_vectors_refuses() -> None:
     """Shapes and dtypes are those that there were."""
     with pytest.raises(InputError, match=r"shapes \[\(3, 1\), \(3, 1\)\], found \[\(3, 1\)\]"):

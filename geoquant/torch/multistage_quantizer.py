@@ -42,7 +42,8 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
         Whether the stages' codewords are added, or stand side by side.
     n_anchors, n_neighbors : sequence of int, optional
         Of the stages of a product codebook that assign along anchors; 0 anchors for those that
-        take the nearest codeword. Default: none.
+        take the nearest codeword. Of a residual codebook: as many as codes for stages that encode
+        by other codewords than those that codes stand for. Default: none.
     beam : int, default=8
         Prefixes that the encoding of a residual codebook keeps after each stage.
     gradient, channel_dim, commitment_weight, metadata
@@ -94,10 +95,13 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
         check_choice(kind, "kind", get_args(Kind))
         dims = [check_count(dim, "dims", 1) for dim in dims]
         stages = _stages(dims, codebook_sizes, n_anchors, n_neighbors)
-        if kind == "residual" and (len(set(dims)) > 1 or any(n_anchors or ())):
+        allowed = [{0, size} for size in codebook_sizes]
+        has_other = any(n not in two for n, two in zip(n_anchors or (), allowed, strict=False))
+        if kind == "residual" and (len(set(dims)) > 1 or has_other):
             raise InputError(
-                "the stages of a residual quantizer must have one dimension and no anchors, found "
-                f"dims {dims} and n_anchors {n_anchors}; those of kind='product' may differ"
+                "the stages of a residual quantizer must have one dimension and no anchors but one "
+                f"for each code, found dims {dims} and n_anchors {n_anchors}; those of "
+                "kind='product' may differ"
             )
         super().__init__(
             dims[0] if kind == "residual" else sum(dims),
@@ -130,7 +134,8 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
         Returns
         -------
         MultistageQuantizer
-            With the anchors of a product codebook; a residual one encodes by its codewords.
+            With the anchors of a product codebook, and with the codewords that a residual one
+            encodes by.
 
         Raises
         ------
@@ -142,22 +147,25 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
                 f"codebook must be a MultistageCodebook, found {type(codebook).__name__}; "
                 "GeodesicQuantizer.from_codebook takes a codebook of one stage"
             )
-        is_product = codebook.kind == "product"
+        stages = codebook.stages
+        if codebook.kind == "residual":
+            stages = codebook.replace_vectors(
+                [stage.vectors for stage in stages], keep_codes=True
+            ).stages
         quantizer = cls(
-            [stage.dim for stage in codebook.stages],
+            [stage.dim for stage in stages],
             codebook.n_codes,
             kind=codebook.kind,
-            n_anchors=[stage.n_anchors for stage in codebook.stages] if is_product else None,
-            n_neighbors=[stage.n_neighbors for stage in codebook.stages] if is_product else None,
+            n_anchors=[stage.n_anchors for stage in stages],
+            n_neighbors=[stage.n_neighbors for stage in stages],
             beam=codebook.beam,
             gradient=gradient,
             channel_dim=channel_dim,
             commitment_weight=commitment_weight,
             metadata=codebook.metadata,
         )
-        assignment = "geodesic" if is_product else "codeword"
-        for own, stage in zip(quantizer._quantizers(), codebook.stages, strict=True):
-            found = GeodesicQuantizer.from_codebook(stage, assignment=assignment)  # type: ignore[arg-type]
+        for own, stage in zip(quantizer._quantizers(), stages, strict=True):
+            found = GeodesicQuantizer.from_codebook(stage, assignment="geodesic")
             own.load_state_dict(found.state_dict())
         return quantizer
 
@@ -177,7 +185,10 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
             chunks = torch.split(rows, [codebook.shape[1] for codebook in self.codebooks], 1)
             pairs = zip(self._quantizers(), chunks, strict=True)
             return torch.stack([stage.codes_of(chunk) for stage, chunk in pairs], 1)
-        find = partial(_residual_codes, self.codebooks, self.beam)
+        own = [
+            stage.anchors if len(stage.anchors) else stage.codebook for stage in self._quantizers()
+        ]
+        find = partial(_residual_codes, own, self.beam)
         return in_blocks(find, rows, self.beam * max(self.codebook_sizes))
 
     def codewords_of(self, codes: torch.Tensor) -> torch.Tensor:

@@ -154,9 +154,9 @@ def refine_codebook(
 ) -> RefinedCodebook[CodebookT]:
     """Fit each codeword to the images of its cell, through a decoder that stays as it is.
 
-    The codewords of all stages are fitted together. What assigns new latents stays, where a
-    codebook has anchors of its own; a residual codebook encodes by its codewords, so the codes
-    of latents change with them: `reassign` finds better ones.
+    The codewords of all stages are fitted together. What assigns new latents stays, the anchors
+    or the codewords before the fit: only what codes stand for changes. `reassign` finds better
+    codes.
 
     Parameters
     ----------
@@ -446,7 +446,8 @@ class Codewords(nn.Module):
         metadata = codebook.metadata | {"codewords": "decoder"}
         if isinstance(codebook, Codebook):
             return replace(codebook, vectors=vectors[0], metadata=metadata)
-        return replace(codebook.replace_vectors(vectors), metadata=metadata)
+        moved = codebook.replace_vectors(vectors, keep_codes=True)
+        return replace(moved, metadata=metadata)
 
 
 class _DecodedLatents:

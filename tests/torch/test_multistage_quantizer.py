@@ -54,6 +54,17 @@ def test_codes_are_those_of_the_codebook(books: dict[str, Any], kind: str) -> No
     assert quantizer.codebook_sizes == book.n_codes
 
 
+def test_codewords_fitted_otherwise(books: dict[str, Any], tmp_path: Path) -> None:
+    """A codebook that encodes by other codewords than it decodes to does so as a module too."""
+    vectors = [part.vectors + np.float32(0.5) for part in books["residual"].stages]
+    book, z = books["residual"].replace_vectors(vectors, keep_codes=True), latents(4000, seed=1)
+    quantizer = MultistageQuantizer.from_codebook(book)
+    quantizer.save_pretrained(tmp_path)
+    quantized, indices, _ = MultistageQuantizer.from_pretrained(tmp_path)(torch.from_numpy(z))
+    assert (indices.numpy() == book.assign(z)).all(1).mean() >= 0.9995
+    np.testing.assert_array_equal(quantized.numpy(), book.lookup(indices.numpy()))
+
+
 @pytest.mark.parametrize("beam", [1, 2, 5, 64])
 def test_ties_on_a_grid(beam: int) -> None:
     """Of equal sums the lexicographically smaller codes win, as in the codebook, in any beam."""
@@ -195,7 +206,7 @@ def test_cuda(books: dict[str, Any]) -> None:
         ({"dims": []}, "an entry for each stage, found 0, 2"),
         ({"codebook_sizes": [4]}, "an entry for each stage, found 2, 1"),
         ({"n_anchors": [1]}, "found 2, 2, 1 and 2"),
-        ({"dims": [2, 3]}, r"one dimension and no anchors, found dims \[2, 3\]"),
+        ({"dims": [2, 3]}, r"one dimension and no anchors.* found dims \[2, 3\]"),
         ({"n_anchors": [9, 9]}, "no anchors"),
         ({"kind": "sum"}, "residual, product, found 'sum'"),
         ({"beam": 0}, "beam"),

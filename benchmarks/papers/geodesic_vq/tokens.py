@@ -57,14 +57,15 @@ def tokens_step(job: Job, metric: str, m: int) -> list[Measured]:
     book = first_stages(job, metric, m)
     fitted = refined(job, book, book.assign(job.arrays("latents")["train_mean"], n_jobs=1))
     fitted.codebook.save(job.folder / f"{name}.safetensors")
-    return _rows_of_tokens(job, name, fitted.codebook, vae, fitted.codes)
+    test_codes = fitted.codebook.assign(job.arrays("latents")["test_mean"], n_jobs=1)
+    return _rows_of_tokens(job, name, fitted.codebook, vae, fitted.codes, test_codes)
 
 
 def rectified_step(job: Job, metric: str, m: int) -> list[Measured]:
     """The same codebook with a decoder trained on what its tokens stand for."""
     name = f"{metric}-{m}"
     book = MultistageCodebook.load(job.folder / f"{name}.safetensors")
-    codes = job.arrays(f"{name}-codes")["train"]
+    codes, test_codes = (job.arrays(f"{name}-codes")[part] for part in ("train", "test"))
     rectified = rectify_decoder(
         job.model("vae"),
         book,
@@ -77,17 +78,20 @@ def rectified_step(job: Job, metric: str, m: int) -> list[Measured]:
     model: Any = rectified.model
     model.eval().save_pretrained(job.folder / f"{name}-vae")
     rectified.codebook.save(job.folder / f"{name}.safetensors")
-    return _rows_of_tokens(job, name, rectified.codebook, model, codes)
+    return _rows_of_tokens(job, name, rectified.codebook, model, codes, test_codes)
 
 
 def _rows_of_tokens(
-    job: Job, name: str, book: Any, decoder: Any, train_codes: Codes
+    job: Job, name: str, book: Any, decoder: Any, train_codes: Codes, test_codes: Codes
 ) -> list[Measured]:
-    """By reconstruction alone, and by reconstruction and rate; leaves codes and prior."""
+    """By reconstruction alone, and by reconstruction and rate; leaves codes and prior.
+
+    The codes given are where the search for better ones begins.
+    """
     train_codes = reassigned(job, book, decoder, "train", codes=train_codes, n_sweeps=1)
     prior = trained_prior(job, train_codes)
     prior.save_pretrained(job.folder / f"{name}-prior")
-    plain = reassigned(job, book, decoder, "test")
+    plain = reassigned(job, book, decoder, "test", codes=test_codes)
     rated = reassigned(job, book, decoder, "test", codes=plain, rate=rate_of(prior))
     job.keep(f"{name}-codes", {"train": train_codes, "test": plain, "test_rated": rated})
     return [
