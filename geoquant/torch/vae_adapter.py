@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,7 +123,9 @@ class VAEAdapter:
         self.latent_shape = latent_shape
         self.metadata = metadata or {}
         self._form = ""
-        if hasattr(module, "decode_logits") and granularity == "image" and image_range == (0, 1):
+        is_plain = granularity == "image" and image_range == (0, 1)
+        is_own = module is not None and getattr(decode, "__self__", None) is module
+        if is_plain and is_own and hasattr(module, "decode_logits"):
             self.decode_logits: Callable[[torch.Tensor], torch.Tensor] = module.decode_logits  # type: ignore[union-attr, assignment]
 
     @classmethod
@@ -153,7 +156,8 @@ class VAEAdapter:
             is a row of C numbers.
         image_range : (float, float), optional
             Values of black and white that the model works with. Default: (-1, 1) for models of
-            diffusers, otherwise (0, 1).
+            diffusers, otherwise (0, 1). What a model decodes is clipped to another range than
+            (0, 1), which networks with such a range leave.
         latent_shape : sequence of int, optional
             Of one image's latent; default: learned when an image is encoded. Only needed to decode
             rows of spatial latents before anything was encoded.
@@ -182,9 +186,8 @@ class VAEAdapter:
             raise InputError(f"granularity must be 'image' or 'site', found {granularity!r}")
         if isinstance(model, str | os.PathLike):
             model = load_model(model)
-        is_of_diffusers = type(model).__module__.split(".")[0] == "diffusers"
         if image_range is None:
-            image_range = (-1, 1) if is_of_diffusers else (0, 1)
+            image_range = (-1, 1) if _is_of_diffusers(model) else (0, 1)
         low, high = image_range
         if not low < high:
             raise InputError(f"image_range must be (black, white), found {image_range!r}")
@@ -219,6 +222,11 @@ class VAEAdapter:
         first = next(parameters, None)
         return torch.device("cpu") if first is None else first.device
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        parameters = iter(()) if self.module is None else self.module.parameters()
+        return next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
+
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Latents of images, as rows.
 
@@ -229,14 +237,14 @@ class VAEAdapter:
 
         Returns
         -------
-        Tensor of shape (n, d), or (n * sites, C)
+        Tensor of float32, shape (n, d), or (n * sites, C)
 
         Raises
         ------
         InputError
             If the images do not fit the model, or ``encode`` gives something unknown.
         """
-        latents = self._latents(images)
+        latents = self._latents(images).float()
         if self.granularity == "image":
             return latents.flatten(1)
         if latents.ndim < 3:
@@ -256,8 +264,8 @@ class VAEAdapter:
 
         Returns
         -------
-        Tensor of shape (n, C, H, W)
-            In [0, 1], as far as the model keeps to it.
+        Tensor of float32, shape (n, C, H, W)
+            In [0, 1], as far as a model that works with (0, 1) keeps to it.
 
         Raises
         ------
@@ -266,8 +274,8 @@ class VAEAdapter:
         """
         low, high = self.image_range
         with _errors_say(f"decode of latents of shape {tuple(latents.shape)}"):
-            decoded = _image_of(self._decode(self._unflattened(latents)))
-        return decoded if (low, high) == (0, 1) else (decoded - low) / (high - low)
+            decoded = _image_of(self._decode(self._unflattened(latents).to(self._dtype))).float()
+        return decoded if (low, high) == (0, 1) else ((decoded - low) / (high - low)).clamp(0, 1)
 
     def encode_array(
         self, images: ImageSet | torch.Tensor | npt.ArrayLike, *, batch_size: int = 256
@@ -288,13 +296,13 @@ class VAEAdapter:
         Raises
         ------
         InputError
-            As `encode`.
+            As `encode`, or if images are out of [0, 1] or latents are not finite.
         """
         batch_size = check_count(batch_size, "batch_size", 1)
         found = []
         with self._evaluating():
             for batch in _batches_of_images(images, batch_size):
-                found.append(self.encode(batch.to(self.device)).float().cpu())
+                found.append(_finite(self.encode(batch.to(self.device)), "encode"))
         return torch.cat(found).numpy()
 
     def decode_array(
@@ -316,7 +324,7 @@ class VAEAdapter:
         Raises
         ------
         InputError
-            As `decode`.
+            As `decode`, or if images are not finite.
         """
         rows = torch.from_numpy(check_latents(latents))
         per_image = self._rows_per_image()
@@ -327,7 +335,7 @@ class VAEAdapter:
         size = check_count(batch_size, "batch_size", 1) * per_image
         with self._evaluating():
             found = [
-                self.decode(rows[start : start + size].to(self.device)).float().cpu()
+                _finite(self.decode(rows[start : start + size].to(self.device)), "decode")
                 for start in range(0, len(rows), size)
             ]
         return torch.cat(found).numpy()
@@ -356,10 +364,8 @@ class VAEAdapter:
             latents, again = self._latents(batch), self._latents(batch)
             rows = self.encode(batch)
             decoded = self.decode(rows)
-        if not torch.isfinite(latents).all():
-            raise InputError(
-                "encode gives values that are not finite; check the model's weights and image_range"
-            )
+            _finite(rows, "encode")
+            _finite(decoded, "decode")
         if decoded.shape != batch.shape:
             raise InputError(
                 f"decode gives images of shape {tuple(decoded.shape)}, expected "
@@ -405,13 +411,20 @@ class VAEAdapter:
         low, high = self.image_range
         scaled = images if (low, high) == (0, 1) else images * (high - low) + low
         with _errors_say(f"encode of images of shape {tuple(images.shape)}"):
-            latents, self._form = _latent_of(self._encode(scaled))
+            latents, self._form = _latent_of(self._encode(scaled.to(self._dtype)))
         if len(latents) != len(images) or latents.ndim < 2:
             raise InputError(
                 f"encode gives latents of shape {tuple(latents.shape)} for {len(images)} images; "
                 "the first axis must be the images"
             )
-        self.latent_shape = tuple(latents.shape[1:])
+        shape = tuple(latents.shape[1:])
+        if self.latent_shape not in (None, shape):
+            raise InputError(
+                f"encode gives latents of shape {shape} for images of {tuple(images.shape[1:])}, "
+                f"and gave or was said to give {self.latent_shape}; wrap the model once more for "
+                "images of another size"
+            )
+        self.latent_shape = shape
         return latents
 
     def _check_images(self, images: torch.Tensor) -> None:
@@ -441,10 +454,18 @@ class VAEAdapter:
 
     def _unflattened(self, rows: torch.Tensor) -> torch.Tensor:
         """Latents in the model's own shape, of rows."""
+        if self.granularity == "image" and self.latent_shape is None:
+            return rows
+        shape = self._known_latent_shape()
+        dim = shape[0] if self.granularity == "site" else math.prod(shape)
+        if rows.ndim != 2 or rows.shape[1] != dim or rows.shape[0] % self._rows_per_image():
+            raise InputError(
+                f"latents must be rows of {dim} numbers, {self._rows_per_image()} for each image, "
+                f"found shape {tuple(rows.shape)}; use a codebook of this model's latents"
+            )
         if self.granularity == "image":
-            shape = self.latent_shape
-            return rows if shape is None or len(shape) == 1 else rows.reshape(-1, *shape)
-        channels, *sites = self._known_latent_shape()
+            return rows.reshape(-1, *shape)
+        channels, *sites = shape
         return rows.reshape(-1, *sites, channels).movedim(-1, 1)
 
     @contextmanager
@@ -487,8 +508,11 @@ def _decode_without_quantizer(
 def _name_of(model: Any) -> str:
     if model is None:
         return "callables"
-    is_of_diffusers = type(model).__module__.split(".")[0] == "diffusers"
-    return f"{'diffusers ' if is_of_diffusers else ''}{type(model).__name__}"
+    return f"{'diffusers ' if _is_of_diffusers(model) else ''}{type(model).__name__}"
+
+
+def _is_of_diffusers(model: Any) -> bool:
+    return any(kind.__module__.split(".")[0] == "diffusers" for kind in type(model).__mro__)
 
 
 def _form_of_encode(encode: Callable[[torch.Tensor], Any]) -> str:
@@ -555,7 +579,7 @@ def _errors_say(what: str) -> Iterator[None]:
     """A model's own complaint about shapes, with what it was given."""
     try:
         yield
-    except InputError:
+    except (InputError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, ValueError, TypeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -578,7 +602,28 @@ def _batches_of_images(
             yield images.images(rows)
             continue
         batch = torch.as_tensor(images[rows])
-        yield batch / 255 if batch.dtype == torch.uint8 else batch.float()
+        yield batch / 255 if batch.dtype == torch.uint8 else _in_unit_range(batch.float())
+
+
+def _in_unit_range(images: torch.Tensor) -> torch.Tensor:
+    low, high = float(images.min()), float(images.max())
+    # Written so that NaN is refused as well.
+    if not 0 <= low <= high <= 1:
+        raise InputError(
+            f"images must lie in [0, 1], found {low:.3g} to {high:.3g}; rescale them, and say "
+            "with image_range what the model works with"
+        )
+    return images
+
+
+def _finite(values: torch.Tensor, function: str) -> torch.Tensor:
+    """Values on the CPU, or an error where some are not finite."""
+    if not bool(torch.isfinite(values).all()):
+        raise InputError(
+            f"{function} gives values that are not finite; check the model's weights, image_range "
+            "and, in half precision, its range of numbers"
+        )
+    return values.cpu()
 
 
 def _times(shape: tuple[int, ...]) -> str:

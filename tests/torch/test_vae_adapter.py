@@ -198,7 +198,7 @@ def test_models_of_diffusers(name: str) -> None:
     rows = adapter.encode(x)
     assert torch.equal(rows, latents.movedim(1, -1).reshape(-1, latents.shape[1]))
     options = {"force_not_quantize": True} if name == "VQModel" else {}
-    expected = (model.decode(latents, **options).sample + 1) / 2
+    expected = ((model.decode(latents, **options).sample + 1) / 2).clamp(0, 1)
     torch.testing.assert_close(adapter.decode(rows), expected)
     assert adapter.image_range == (-1, 1)
     assert f"diffusers {name}" in str(check)
@@ -277,6 +277,65 @@ def test_check_of_a_broken_model() -> None:
         few.check(images())
     with pytest.raises(InputError, match=r"decode gives a NoneType.*decode="):
         VAEAdapter.wrap(encode=lambda x: x, decode=lambda z: None).check(images())
+
+
+def test_arrays_of_a_broken_model() -> None:
+    """Values that are not finite and images out of range are named while arrays are made."""
+    nan = VAEAdapter.wrap(encode=lambda x: x * torch.nan, decode=lambda z: z * torch.nan)
+    with pytest.raises(InputError, match="encode gives values that are not finite"):
+        nan.encode_array(images())
+    with pytest.raises(InputError, match="decode gives values that are not finite"):
+        nan.decode_array(np.ones((2, 64)))
+    for wrong, found in ((np.full((2, 1, 8, 8), 255.0), "255 to 255"), (images() * np.nan, "nan")):
+        with pytest.raises(InputError, match=rf"lie in \[0, 1\], found {found}"):
+            VAEAdapter.wrap(Halves()).encode_array(wrong)
+
+
+def test_latents_of_another_model() -> None:
+    """Rows of another dimension are named, and so are images of another size."""
+    adapter = VAEAdapter.wrap(VAE(image_shape=(1, 8, 8), latent_dim=3))
+    with pytest.raises(InputError, match=r"decode of latents of shape \(2, 5\) failed"):
+        adapter.decode_array(np.zeros((2, 5)))
+    adapter.encode(images())
+    with pytest.raises(InputError, match=r"rows of 3 numbers, 1 for each .*shape \(2, 5\)"):
+        adapter.decode_array(np.zeros((2, 5)))
+    halves = VAEAdapter.wrap(Halves())
+    halves.encode(images())
+    with pytest.raises(InputError, match=r"gave or was said to give \(1, 4, 4\); wrap"):
+        halves.encode(images(side=16))
+
+
+def test_out_of_memory_is_not_bad_input() -> None:
+    """What is no fault of the images is passed on."""
+
+    def full(x: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        VAEAdapter.wrap(encode=full, decode=full).encode(images())
+
+
+def test_other_ranges_are_clipped() -> None:
+    """A model that works with [-1, 1] may leave it; images do not."""
+    adapter = VAEAdapter.wrap(encode=lambda x: x, decode=lambda z: 2 * z, image_range=(-1, 1))
+    adapter.latent_shape = (1, 1, 3)
+    decoded = adapter.decode(torch.tensor([[-1.0, 0.25, 1.0]]))
+    assert decoded.tolist() == [[[[0.0, 0.75, 1.0]]]]
+
+
+def test_half_precision() -> None:
+    """A model in another precision is given its own, and gives float32."""
+    adapter = VAEAdapter.wrap(VAE(image_shape=(1, 8, 8), latent_dim=3).to(torch.bfloat16))
+    rows = adapter.encode(images())
+    assert rows.dtype == adapter.decode(rows).dtype == torch.float32
+    assert adapter.check(images()).dtype == "bfloat16"
+
+
+def test_logits_are_those_of_decode() -> None:
+    """Where decode is given, the model's logits are of something else."""
+    model = VAE(image_shape=(1, 8, 8), latent_dim=3)
+    assert hasattr(VAEAdapter.wrap(model), "decode_logits")
+    assert not hasattr(VAEAdapter.wrap(model, decode=lambda z: z), "decode_logits")
 
 
 def test_images_on_another_device() -> None:
