@@ -66,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         click.echo(err=True)  # off the line on which the terminal shows ^C
-        _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
+        _fail(f"interrupted; {str(error) or 'nothing was written'}", EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

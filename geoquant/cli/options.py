@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,17 @@ def load_labels(path: Path, n: int) -> npt.NDArray[np.int64]:
             f"{labels.dtype}"
         )
     return labels.astype("int64")
+
+
+@contextmanager
+def going_on_later(checkpoint: Path) -> Iterator[None]:
+    """Make an interruption say that the run can go on, if it has a checkpoint."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if not checkpoint.exists():
+            raise
+        raise KeyboardInterrupt("the same command goes on after the last whole epoch") from error
 
 
 def new_model_folder(folder: Path, *, overwrite: bool) -> Path:

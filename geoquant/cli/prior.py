@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geoquant.cli.options import json_option, load_codes, new_model_folder, quiet_option
+from geoquant.cli.options import (
+    going_on_later,
+    json_option,
+    load_codes,
+    new_model_folder,
+    quiet_option,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +111,8 @@ def prior(
             n_classes=None if labels is None else _n_classes(labels, test_labels),
             positional=window is None,
         )
-    with ProgressBar(enabled=not (quiet or as_json)) as progress:
+    bar = ProgressBar(enabled=not (quiet or as_json))
+    with going_on_later(checkpoint), bar as progress:
         train_prior(
             model,
             codes,

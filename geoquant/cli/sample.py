@@ -78,9 +78,11 @@ def sample(
     from geoquant.multistage import load_codebook
     from geoquant.pictures import png_of_grid
     from geoquant.torch import GRUPrior, VAEAdapter
+    from geoquant.torch.pretrained import model_config
 
     paths = (output, output.with_suffix(".npy"), output.with_suffix(".codes.npy"))
     check_outputs(paths, inputs=[codebook_path])
+    model_config(prior_path)  # a folder that is missing is none of the Hub's
     prior = GRUPrior.from_pretrained(prior_path)
     book = load_codebook(codebook_path)
     adapter = VAEAdapter.wrap(model_path)

@@ -11,6 +11,7 @@ import click
 from geoquant.cli.options import (
     data_option,
     download_option,
+    going_on_later,
     json_option,
     limit_option,
     new_model_folder,
@@ -104,7 +105,8 @@ def train(
     checkpoint = new_model_folder(output, overwrite=overwrite)
     with seeded(seed):
         model = (VAE if kind == "vae" else VQVAE)(image_shape=images.image_shape, **sizes)
-    with ProgressBar(enabled=not (quiet or as_json)) as progress:
+    bar = ProgressBar(enabled=not (quiet or as_json))
+    with going_on_later(checkpoint), bar as progress:
         history = train_autoencoder(
             model,
             images,

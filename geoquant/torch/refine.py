@@ -21,9 +21,9 @@ from geoquant.arguments import check_count
 from geoquant.codebook import Codebook, check_codes
 from geoquant.errors import InputError
 from geoquant.graph.knn import nearest_neighbors
-from geoquant.latents import check_latents
 from geoquant.multistage import MultistageCodebook, check_stage_codes
 from geoquant.torch.training import History, train
+from geoquant.torch.vae_adapter import latent_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,7 @@ def reconstruction_loss(
     >>> reconstruction_loss(halves, [[0.0]], images).round(4)  # two bits, in nats
     array([1.3863])
     """
-    z = torch.from_numpy(check_latents(latents))
+    z = latent_rows(latents)
     score = _Score(decoder, loss, z, images)
     with _frozen(decoder), torch.no_grad():
         rows = _batches(len(z), score.pixels)
@@ -216,7 +216,7 @@ def refine_codebook(
     >>> bool((refined.codebook.vectors - vectors)[1] > 1)  # a clearer white
     True
     """
-    z = torch.from_numpy(check_latents(latents))
+    z = latent_rows(latents)
     epochs = check_count(epochs, "epochs", 0)
     n_rounds = check_count(n_rounds, "n_rounds", 0)
     tokens = _checked_tokens(codebook, z, codes)
@@ -312,7 +312,7 @@ def reassign(
     >>> book.assign([[1.0]]), reassign(book, decoder, [[1.0]], white)
     (array([0], dtype=int32), array([1], dtype=int32))
     """
-    z = torch.from_numpy(check_latents(latents))
+    z = latent_rows(latents)
     n_sweeps = check_count(n_sweeps, "n_sweeps", 0)
     tokens = _checked_tokens(codebook, z, codes)
     targets = _DecodedLatents(decoder, z) if images is None else images
@@ -477,7 +477,7 @@ class _Score:
         if not isinstance(images, _DecodedLatents):
             _check_images(images, len(latents), loss)
         with _frozen(decoder), torch.no_grad():
-            first = self._decode(latents[:2].to(self._device))
+            first = self._first_decoded(latents[:2].to(self._device))
             self._check_decoded(first, images[:2])
         self.pixels = first[0].numel()
 
@@ -498,6 +498,15 @@ class _Score:
             return functional.softplus(found).sum(-1) - (found * x).sum(-1)
         entropy = functional.binary_cross_entropy(found, x.expand_as(found), reduction="none")
         return entropy.sum(-1)
+
+    def _first_decoded(self, latents: torch.Tensor) -> torch.Tensor:
+        try:
+            return self._decode(latents)
+        except RuntimeError as error:
+            raise InputError(
+                f"the decoder cannot take latents of shape {tuple(latents.shape)}: {error}; give "
+                "the decoder of the model that the latents are of"
+            ) from error
 
     def _check_decoded(self, decoded: object, images: torch.Tensor) -> None:
         if not isinstance(decoded, torch.Tensor):

@@ -326,7 +326,7 @@ class VAEAdapter:
         InputError
             As `decode`, or if images are not finite.
         """
-        rows = torch.from_numpy(check_latents(latents))
+        rows = latent_rows(latents)
         per_image = self._rows_per_image()
         if len(rows) % per_image:
             raise InputError(
@@ -480,6 +480,34 @@ class VAEAdapter:
         finally:
             for module, was_training in modules:
                 module.training = was_training
+
+
+def latent_rows(latents: npt.ArrayLike) -> torch.Tensor:
+    """Rows of latents as a tensor, checked; copied only where they must not be written to.
+
+    Parameters
+    ----------
+    latents : array_like of shape (n, d)
+        As for `check_latents`.
+
+    Returns
+    -------
+    Tensor of float32, shape (n, d)
+
+    Raises
+    ------
+    InputError
+        If they cannot be used.
+
+    Examples
+    --------
+    >>> from geoquant.torch.vae_adapter import latent_rows
+    >>> latent_rows([[1.0, 2.0]])
+    tensor([[1., 2.]])
+    """
+    rows = check_latents(latents)
+    # PyTorch knows no tensors that are not to be written to, and warns.
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
 
 
 def _method(model: Any, name: str) -> Callable[[torch.Tensor], Any]:

@@ -82,9 +82,12 @@ def assert_one_line_error(outcome: Outcome, exit_code: int, *words: str) -> None
         assert word in outcome.err
 
 
-def assert_interrupted(outcome: Outcome) -> None:
+def assert_interrupted(outcome: Outcome, *, goes_on: bool = False) -> None:
     """Exit code 130 and one line, below the terminal's own ``^C``."""
-    assert outcome == (130, "", "\nError: interrupted; nothing was written\n")
+    left = (
+        "the same command goes on after the last whole epoch" if goes_on else "nothing was written"
+    )
+    assert outcome == (130, "", f"\nError: interrupted; {left}\n")
 
 
 def assert_usage_error(outcome: Outcome, *words: str) -> None:

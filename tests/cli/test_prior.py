@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import geoquant as gq
-from tests.cli.conftest import assert_one_line_error, assert_usage_error
+from tests.cli.conftest import assert_interrupted, assert_one_line_error, assert_usage_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ def test_interrupted_run_resumes(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "_save_checkpoint", save_and_stop)
-    assert run("prior", codes, *ARGUMENTS, "--epochs", 3).exit_code == 130
+    assert_interrupted(run("prior", codes, *ARGUMENTS, "--epochs", 3), goes_on=True)
     assert [p.name for p in (folder / "prior").iterdir()] == ["checkpoint.safetensors"]
     monkeypatch.undo()
     monkeypatch.chdir(folder)

@@ -92,7 +92,7 @@ def test_interrupted_run_resumes(
 
     with monkeypatch.context() as patched:
         patched.setattr(ProgressBar, "__call__", stop)
-        assert_interrupted(run(*arguments, "--overwrite"))
+        assert_interrupted(run(*arguments, "--overwrite"), goes_on=True)
     assert (folder / "run" / "checkpoint.safetensors").exists()
     outcome = run(*arguments, "--overwrite")
     assert outcome.exit_code == 0, outcome

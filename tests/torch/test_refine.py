@@ -249,6 +249,16 @@ def test_rate_is_weighed_against_the_loss() -> None:
     np.testing.assert_array_equal(codes[plain != 0], plain[plain != 0])
 
 
+def test_latents_that_must_not_be_written_to() -> None:
+    """Latents of a read-only file are taken, without a warning, and are the same."""
+    latents, images = data()
+    frozen = latents.copy()
+    frozen.flags.writeable = False
+    for given in (latents, frozen):
+        found = reconstruction_loss(Sigmoid(), given, images)
+        np.testing.assert_allclose(found, reconstruction_loss(Sigmoid(), latents, images))
+
+
 def test_decoder_is_left_as_it_was() -> None:
     """Parameters, their gradients, and the mode of the decoder do not change."""
     latents, images = data()
@@ -299,6 +309,7 @@ def test_rectifier_can_leave_the_codewords() -> None:
     [
         ({"loss": "huber"}, "loss must be 'bernoulli', 'gaussian' or a callable, found 'huber'"),
         ({"latents": np.zeros((60, 3), np.float32)}, r"\(n, 2\)"),
+        ({"decoder": nn.Linear(3, 4)}, r"cannot take latents of shape \(2, 2\).*of the model"),
         ({"latents": np.zeros((59, 2), np.float32)}, "found 60 and 59"),
         ({"images": torch.zeros(60, 1, 3, 3)}, r"makes images of shape \(1, 2, 2\).*\(1, 3, 3\)"),
         ({"images": torch.full((60, 1, 2, 2), 2.0)}, r"images must lie in \[0, 1\], found 2 to 2"),
