@@ -70,11 +70,11 @@ bench-tokens: .venv/bench-stamp  ## error of several tokens a latent beside fais
 bench-report: setup  ## write tables and plots of the recorded results into the READMEs
 	$(BIN)/python -m benchmarks.report
 
-paper-geodesic-vq: .venv/bench-stamp  ## measure the paper on geodesic quantization, three seeds, in under an hour
+paper-geodesic-vq: .venv/stamp  ## measure the paper on geodesic quantization, three seeds, in under an hour
 	$(BIN)/python -m benchmarks.papers.geodesic_vq $(PAPER_FLAGS)
 	$(BIN)/python -m benchmarks.papers.geodesic_vq.table
 
-paper-geodesic-vq-quick: .venv/bench-stamp  ## see that it runs, on few images
+paper-geodesic-vq-quick: .venv/stamp  ## see that it runs, on few images
 	$(BIN)/python -m benchmarks.papers.geodesic_vq --quick $(PAPER_FLAGS)
 
 # The peers are many and heavy, so they are no part of setup.
