@@ -63,6 +63,8 @@ ORDER = [
     "geoquant.torch.vae_adapter",
     "geoquant.torch.quantizer",
     "geoquant.torch.multistage_quantizer",
+    "geoquant.torch.reconstruction",
+    "geoquant.torch.reassignment",
     "geoquant.torch.refine",
     "geoquant.torch.prior",
     "geoquant.torch",

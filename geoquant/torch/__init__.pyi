@@ -13,10 +13,10 @@ from .prior import train_prior as train_prior
 from .prior import windows as windows
 from .quantizer import GeodesicQuantizer as GeodesicQuantizer
 from .quantizer import QuantizeOutput as QuantizeOutput
+from .reassignment import reassign as reassign
+from .reconstruction import reconstruction_loss as reconstruction_loss
 from .refine import RectifiedDecoder as RectifiedDecoder
 from .refine import RefinedCodebook as RefinedCodebook
-from .refine import reassign as reassign
-from .refine import reconstruction_loss as reconstruction_loss
 from .refine import rectify_decoder as rectify_decoder
 from .refine import refine_codebook as refine_codebook
 from .training import seeded as seeded
