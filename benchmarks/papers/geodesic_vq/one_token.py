@@ -62,6 +62,7 @@ def _mean_rows(job: Job, latents: dict[str, Any]) -> list[Measured]:
     return [
         _decoded_row(job, "geo-mean", book, codes),
         _fitted_row(job, "geo-fitted", book, codes, keep="geo-fitted"),
+        _reassigned_row(job, "geo-few", book, codes, n_candidates=FEW),
         _reassigned_row(job, "geo-reassigned", book, codes),
         *_window_rows(job, codes, _test_codes(job, book)),
     ]
@@ -87,6 +88,9 @@ def _w2_rows(job: Job, latents: dict[str, Any]) -> list[Measured]:
         _fitted_row(job, "geo-w2-fitted", fitted.codebook, fitted.codes),
     ]
 
+
+#: Near latents whose codes are tried where the codes are to tell the digit as well as they did.
+FEW = 5
 
 _ONE_TOKEN: dict[str, Callable[[Job, dict[str, Any]], list[Measured]]] = {
     "kmeans": _kmeans_rows,
@@ -139,9 +143,11 @@ def _fitted_row(job: Job, key: str, book: Any, codes: Codes, *, keep: str = "") 
     return _decoded_row(job, key, fitted, codes)
 
 
-def _reassigned_row(job: Job, key: str, book: Any, codes: Codes) -> Measured:
+def _reassigned_row(
+    job: Job, key: str, book: Any, codes: Codes, *, n_candidates: int | None = None
+) -> Measured:
     """The same, in turn with codes chosen by reconstruction, in training and of test images."""
-    n_candidates = job.settings.one_token_candidates
+    n_candidates = n_candidates or job.settings.one_token_candidates
     options = {"n_rounds": job.settings.one_token_rounds, "n_candidates": n_candidates}
     fitted = refined(job, book, codes, **options)
     book, vae = fitted.codebook, job.model("vae")

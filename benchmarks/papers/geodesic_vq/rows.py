@@ -110,6 +110,7 @@ ONE_TOKEN = (
     Line("geo-medoid", "Geo-VQ, medoid", {"bce": 112.69}),
     Line("geo-mean", "Geo-VQ, mean"),
     Line("geo-fitted", "Geo-VQ, decoder-fitted"),
+    Line("geo-few", "Geo-VQ, decoder-fitted, re-assigned among 5"),
     Line("geo-reassigned", "Geo-VQ, decoder-fitted, re-assigned"),
     Line("geo-decoded-mean", "Geo-VQ, decoder-aware lengths, mean"),
     Line("geo-decoded-fitted", "Geo-VQ, decoder-aware lengths, decoder-fitted"),
