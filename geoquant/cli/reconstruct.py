@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from geoquant.torch import VAE, VQVAE
+    from geoquant.torch import VAEAdapter
 
 _ROWS = ("images", "from latents", "from codes")
 
@@ -68,7 +68,10 @@ def reconstruct(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Show what a model makes of the first images, before and after quantization."""
+    """Show what a model makes of the first images, before and after quantization.
+
+    Codes of a codebook that was fitted through a decoder are chosen by their images.
+    """
     import numpy as np
 
     from geoquant.files import npy_blocks, write_together
@@ -81,8 +84,9 @@ def reconstruct(
     images = images_for(model, data, split, limit=n_images, download=download)
     adapter = VAEAdapter.wrap(model)
     latents = adapter.encode_array(images)
-    codewords = _codewords(model, latents, codebook_path)
-    rows = np.stack([images.images().numpy(), *map(adapter.decode_array, (latents, codewords))])
+    pixels = images.images()
+    codewords = _codewords(adapter, latents, pixels, codebook_path)
+    rows = np.stack([pixels.numpy(), *map(adapter.decode_array, (latents, codewords))])
     files: dict[Any, Any] = {
         output: png_of_grid(rows.reshape(-1, *images.image_shape), n_columns=len(images))
     }
@@ -103,12 +107,13 @@ def reconstruct(
 
 
 def _codewords(
-    model: VAE | VQVAE, latents: npt.NDArray[np.float32], path: Path | None
+    adapter: VAEAdapter, latents: npt.NDArray[np.float32], images: Any, path: Path | None
 ) -> npt.NDArray[np.float32]:
-    """What each latent is after quantization."""
+    """What each latent is after quantization; by its image, if the codewords are so as well."""
     from geoquant.multistage import load_codebook
-    from geoquant.torch import VQVAE
+    from geoquant.torch import VQVAE, reassign
 
+    model = adapter.module
     if path is None:
         if not isinstance(model, VQVAE):
             raise click.BadParameter(
@@ -124,4 +129,7 @@ def _codewords(
             f"{path} is of {book.dim} dimensions, the model's latents have {latents.shape[1]}",
             param_hint="--codebook",
         )
-    return book.lookup(book.assign(latents))
+    codes = book.assign(latents)
+    if book.metadata.get("codewords") == "decoder":
+        codes = reassign(book, adapter, latents, images, codes=codes)
+    return book.lookup(codes)

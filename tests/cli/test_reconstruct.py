@@ -37,11 +37,11 @@ def vae(folder: Path) -> VAE:
     return made
 
 
-def save_book(path: Path, dim: int = 2) -> np.ndarray:
+def save_book(path: Path, dim: int = 2, **metadata: object) -> np.ndarray:
     """A codebook of two codewords, each its own anchor."""
     vectors = np.stack([np.zeros(dim), np.ones(dim)]).astype(np.float32)
     ids = np.arange(2, dtype=np.int32)
-    gq.Codebook(vectors, vectors, np.zeros(2), ids, 1, {}).save(path)
+    gq.Codebook(vectors, vectors, np.zeros(2), ids, 1, metadata).save(path)
     return vectors
 
 
@@ -70,6 +70,21 @@ def test_rows_by_the_parts(run: Run, folder: Path, vae: VAE) -> None:
         ((rows - rows[0]) ** 2).mean((1, 2, 3, 4)).tolist(), rel=1e-5
     )
     assert (said["n"], said["picture"], said["arrays"]) == (2, "rows.png", "rows.npy")
+
+
+@pytest.mark.usefixtures("images")
+def test_codes_by_images_where_codewords_are(run: Run, folder: Path, vae: VAE) -> None:
+    """Of a codebook fitted through a decoder each image gets the code whose image is best."""
+    vectors = save_book(folder / "book.safetensors", codewords="decoder")
+    run(*ARGUMENTS, *BOOK, "-n", 3, "--output-npy", "-q")
+    given = load_images("images.npy", "test", limit=3).images()
+    with torch.no_grad():
+        either = vae.decode(torch.from_numpy(vectors))
+    losses = torch.nn.functional.binary_cross_entropy(
+        either.expand(3, *either.shape), given[:, None].expand(3, *either.shape), reduction="none"
+    )
+    best = losses.flatten(2).sum(2).argmin(1)
+    np.testing.assert_allclose(np.load("rows.npy")[2], either[best].numpy(), atol=1e-6)
 
 
 @pytest.mark.usefixtures("images", "vae")
