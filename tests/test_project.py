@@ -58,6 +58,7 @@ ORDER = [
     "geoquant.torch.datasets",
     "geoquant.torch.pretrained",
     "geoquant.torch.training",
+    "geoquant.torch.networks",
     "geoquant.torch.bottlenecks",
     "geoquant.torch.autoencoders",
     "geoquant.torch.vae_adapter",

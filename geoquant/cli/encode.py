@@ -20,7 +20,7 @@ from geoquant.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from geoquant.torch import VAE, VQVAE, ImageSet
+    from geoquant.torch import VAE, VQVAE, ImageSet, NamedAutoencoder
 
 
 @click.command()
@@ -85,7 +85,7 @@ def encode(
 
 
 def images_for(
-    model: VAE | VQVAE,
+    model: VAE | VQVAE | NamedAutoencoder,
     data: str,
     split: Literal["train", "test"],
     *,

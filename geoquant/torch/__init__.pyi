@@ -1,5 +1,7 @@
 from .autoencoders import VAE as VAE
 from .autoencoders import VQVAE as VQVAE
+from .autoencoders import Autoencoder as Autoencoder
+from .autoencoders import NamedAutoencoder as NamedAutoencoder
 from .autoencoders import load_model as load_model
 from .autoencoders import mean_losses as mean_losses
 from .autoencoders import train_autoencoder as train_autoencoder

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -13,13 +14,23 @@ from torch.nn import functional
 
 from geoquant.arguments import check_count
 from geoquant.errors import FileFormatError, InputError
-from geoquant.torch.bottlenecks import CodebookUpdate, Quantized, VectorQuantizer
+from geoquant.torch.bottlenecks import (
+    Bottleneck,
+    CentrePull,
+    CodebookUpdate,
+    GaussianBottleneck,
+    Quantized,
+    QuantizedBottleneck,
+    VectorQuantizer,
+    ZeroPull,
+)
 from geoquant.torch.datasets import ImageSet
+from geoquant.torch.networks import Network, make_networks
 from geoquant.torch.pretrained import Pretrained, model_config
 from geoquant.torch.training import History, seeded, train
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from geoquant.files import PathLike
     from geoquant.progress import Progress
@@ -248,8 +259,156 @@ class VQVAE(Pretrained, nn.Module, model_type="geoquant-vqvae"):
         return {"loss": bce + commitment, "bce": bce, "commitment": commitment}
 
 
+class Autoencoder(nn.Module):
+    """An autoencoder of any encoder, bottleneck and decoder.
+
+    Parameters
+    ----------
+    encoder : Module
+        Images (n, C, H, W) to encodings, (n, d) or (n, d, h, w).
+    bottleneck : Bottleneck
+        Encodings to latents, with its own losses.
+    decoder : Module
+        Latents to the logits of images.
+    image_shape : sequence of int
+        Channels, height and width.
+    reconstruction : {'mse', 'bce'}
+        Squared error, or cross-entropy in nats; summed over the pixels of an image.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoquant.torch import Autoencoder
+    >>> from geoquant.torch.bottlenecks import CentrePull
+    >>> from geoquant.torch.networks import make_networks
+    >>> encoder, decoder = make_networks("convolutional", (1, 28, 28), 16, width=4)
+    >>> model = Autoencoder(encoder, CentrePull(20, 16), decoder, image_shape=(1, 28, 28))
+    >>> sorted(model.loss(torch.rand(128, 1, 28, 28)))
+    ['loss', 'pull', 'reconstruction']
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        bottleneck: Bottleneck,
+        decoder: nn.Module,
+        *,
+        image_shape: Sequence[int],
+        reconstruction: Literal["mse", "bce"] = "mse",
+    ) -> None:
+        super().__init__()
+        if reconstruction not in ("mse", "bce"):
+            raise InputError(f"reconstruction must be 'mse' or 'bce', found {reconstruction!r}")
+        self.image_shape = _checked_shape(image_shape)
+        self.encoder, self.bottleneck, self.decoder = encoder, bottleneck, decoder
+        self.reconstruction = reconstruction
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Latents of images (n, C, H, W), without chance."""
+        _check_shape(tuple(images.shape), self.image_shape)
+        return self.bottleneck.latents(self.encoder(images))
+
+    def decode_logits(self, latents: torch.Tensor) -> torch.Tensor:
+        """Logits of pixels, (n, C, H, W), of latents."""
+        logits: torch.Tensor = self.decoder(latents)
+        return logits
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images in [0, 1], (n, C, H, W), of latents."""
+        return self.decode_logits(latents).sigmoid()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images as they are after their latents."""
+        return self.decode(self.encode(images))
+
+    def loss(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Reconstruction and the bottleneck's losses, per image.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W)
+            In [0, 1]. In training the last of them, as many as the bottleneck asks for but never
+            more than half, are not reconstructed but given to its `extra_losses`.
+
+        Returns
+        -------
+        dict of Tensor
+            "loss", the sum of "reconstruction" (pixels summed) and those of the bottleneck.
+        """
+        n_extra = min(self.bottleneck.n_extra, len(images) // 2)
+        kept, extra = images[: len(images) - n_extra], images[len(images) - n_extra :]
+        latents, losses = self.bottleneck(self.encoder(kept))
+        if n_extra:
+            losses = losses | self.bottleneck.extra_losses(extra, self.encoder, self.decode)
+        error = self._error(self.decode_logits(latents), kept)
+        total = torch.stack([error, *losses.values()]).sum()
+        return {"loss": total, "reconstruction": error, **losses}
+
+    def _error(self, logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        if self.reconstruction == "bce":
+            return _cross_entropy(logits, images)
+        return (logits.sigmoid() - images).square().sum() / len(images)
+
+
+class NamedAutoencoder(Pretrained, Autoencoder, model_type="geoquant-autoencoder"):
+    """An autoencoder whose parts have names, so that it can be saved and loaded.
+
+    Parameters
+    ----------
+    image_shape : sequence of int
+        Channels, height and width.
+    latent_dim, width : int
+        As for `make_networks`.
+    network : {'mlp', 'convolutional', 'residual', 'multi-vector'}
+        As for `make_networks`.
+    bottleneck : str
+        'none', 'gaussian', 'zero-pull', 'centre-pull', 'vector-quantizer' or 'vq-ae'; the last two
+        are a `QuantizedBottleneck` that feeds codewords or encodings to the decoder.
+    bottleneck_options : dict, optional
+        Arguments of the bottleneck but for the dimension, such as ``{"n_centres": 20}``.
+    reconstruction : {'mse', 'bce'}
+        As for `Autoencoder`.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> from geoquant.torch import NamedAutoencoder
+    >>> options = {"n_centres": 50, "momentum": 0.1}
+    >>> model = NamedAutoencoder(bottleneck="centre-pull", bottleneck_options=options)
+    >>> model.bottleneck.centres.shape
+    torch.Size([50, 128])
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (1, 28, 28),
+        latent_dim: int = 128,
+        width: int = 64,
+        network: Network = "mlp",
+        bottleneck: str = "none",
+        bottleneck_options: dict[str, Any] | None = None,
+        reconstruction: Literal["mse", "bce"] = "mse",
+    ) -> None:
+        shape = _checked_shape(image_shape)
+        made = _named_bottleneck(bottleneck, latent_dim, bottleneck_options or {})
+        encoder, decoder = make_networks(
+            network, shape, latent_dim, width=width, n_outputs=made.n_outputs
+        )
+        super().__init__(encoder, made, decoder, image_shape=shape, reconstruction=reconstruction)
+        self.latent_dim = latent_dim
+
+
 def train_autoencoder(
-    model: VAE | VQVAE,
+    model: VAE | VQVAE | Autoencoder,
     images: torch.Tensor | ImageSet,
     *,
     epochs: int,
@@ -257,6 +416,7 @@ def train_autoencoder(
     learning_rate: float = 1e-3,
     schedule: Literal["constant", "linear"] = "constant",
     random_state: int = 0,
+    after_epoch: Callable[[int, dict[str, float]], None] | None = None,
     checkpoint: PathLike | None = None,
     progress: Progress | None = None,
 ) -> History:
@@ -264,11 +424,11 @@ def train_autoencoder(
 
     Parameters
     ----------
-    model : VAE or VQVAE
-        Or any module with ``loss(images)`` as these have.
+    model : VAE, VQVAE or Autoencoder
+        Or any module with ``image_shape`` and ``loss(images)`` as these have.
     images : Tensor of shape (n, C, H, W), float, or ImageSet
         In [0, 1].
-    epochs, batch_size, learning_rate, schedule, random_state, checkpoint, progress
+    epochs, batch_size, learning_rate, schedule, random_state, after_epoch, checkpoint, progress
         As for `train`. A checkpoint of other images is refused.
 
     Returns
@@ -302,6 +462,7 @@ def train_autoencoder(
         learning_rate=learning_rate,
         schedule=schedule,
         random_state=random_state,
+        after_epoch=after_epoch,
         checkpoint=checkpoint,
         identity="" if checkpoint is None else _hash_of(data),
         progress=progress,
@@ -309,7 +470,7 @@ def train_autoencoder(
 
 
 def mean_losses(
-    model: VAE | VQVAE,
+    model: VAE | VQVAE | Autoencoder,
     images: torch.Tensor | ImageSet,
     *,
     batch_size: int = 1000,
@@ -319,7 +480,7 @@ def mean_losses(
 
     Parameters
     ----------
-    model : VAE or VQVAE
+    model : VAE, VQVAE or Autoencoder
         Measured in the mode it is in; `load_model` gives one in evaluation mode.
     images : Tensor of shape (n, C, H, W), float, or ImageSet
         In [0, 1].
@@ -358,7 +519,7 @@ def mean_losses(
     return {name: total / len(data) for name, total in totals.items()}
 
 
-def load_model(folder: PathLike) -> VAE | VQVAE:
+def load_model(folder: PathLike) -> VAE | VQVAE | NamedAutoencoder:
     """A model that was saved in a folder, whichever it is.
 
     Parameters
@@ -368,7 +529,7 @@ def load_model(folder: PathLike) -> VAE | VQVAE:
 
     Returns
     -------
-    VAE or VQVAE
+    VAE, VQVAE or NamedAutoencoder
         In evaluation mode.
 
     Raises
@@ -385,14 +546,31 @@ def load_model(folder: PathLike) -> VAE | VQVAE:
     ...     load_model(folder).latent_dim
     2
     """
-    models = {model.model_type: model for model in (VAE, VQVAE)}
+    models: dict[str, Any] = {m.model_type: m for m in (VAE, VQVAE, NamedAutoencoder)}
     found = model_config(folder).get("model_type")
     if found not in models:
         raise FileFormatError(
             f"{folder}: model_type must be one of {', '.join(models)}, found {found!r}; load other "
             "models with their own class and wrap them: VAEAdapter.wrap(model)"
         )
-    return models[found].from_pretrained(folder)
+    return models[found].from_pretrained(folder)  # type: ignore[no-any-return]
+
+
+def _named_bottleneck(name: str, dim: int, options: dict[str, Any]) -> Bottleneck:
+    makers: dict[str, Callable[..., Bottleneck]] = {
+        "none": Bottleneck,
+        "gaussian": GaussianBottleneck,
+        "zero-pull": ZeroPull,
+        "centre-pull": partial(CentrePull, dim=dim),
+        "vector-quantizer": partial(QuantizedBottleneck, dim=dim),
+        "vq-ae": partial(QuantizedBottleneck, dim=dim, feeds_codewords=False),
+    }
+    if name not in makers:
+        raise InputError(f"bottleneck must be one of {', '.join(makers)}, found {name!r}")
+    try:
+        return makers[name](**options)
+    except TypeError as error:
+        raise InputError(f"bottleneck_options do not make a {name!r}: {error}") from error
 
 
 def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import nn
@@ -11,7 +11,12 @@ from torch.nn import functional
 from geoquant.arguments import check_count
 from geoquant.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CodebookUpdate: TypeAlias = Literal["gradient", "ema"]
+
+Distance: TypeAlias = Literal["mse", "dot", "cosine"]
 
 _KMEANS_STEPS = 10
 
@@ -32,6 +37,251 @@ class Quantized(NamedTuple):
     quantized: torch.Tensor
     indices: torch.Tensor
     loss: torch.Tensor
+
+
+class Passed(NamedTuple):
+    """What a bottleneck lets through.
+
+    Parameters
+    ----------
+    latents : Tensor
+        What the decoder is fed.
+    losses : dict of Tensor
+        Scalars that are added to the reconstruction, by name.
+    """
+
+    latents: torch.Tensor
+    losses: dict[str, torch.Tensor]
+
+
+class Bottleneck(nn.Module):
+    """What stands between encoder and decoder; this one lets everything through.
+
+    A new one is a subclass that changes what it must.
+
+    Attributes
+    ----------
+    n_outputs : int
+        Encodings that the encoder gives for each number of a latent.
+    n_extra : int
+        Images of each batch that are not reconstructed, but given to `extra_losses`.
+    """
+
+    n_outputs = 1
+    n_extra = 0
+
+    def forward(self, encodings: torch.Tensor) -> Passed:
+        """Latents for the decoder, and losses, in training."""
+        return Passed(self.latents(encodings), {})
+
+    def latents(self, encodings: torch.Tensor) -> torch.Tensor:
+        """The latents that encodings stand for, without chance."""
+        return encodings
+
+    def extra_losses(
+        self,
+        images: torch.Tensor,
+        encode: Callable[[torch.Tensor], torch.Tensor],
+        decode: Callable[[torch.Tensor], torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        """Losses of the extra images of a batch, in training."""
+        return {}
+
+
+class GaussianBottleneck(Bottleneck):
+    """A Gaussian for each image, sampled in training and pulled to the standard one: a VAE.
+
+    Parameters
+    ----------
+    weight : float, default=1.0
+        Of the divergence, in nats.
+    """
+
+    n_outputs = 2
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, encodings: torch.Tensor) -> Passed:
+        """Sampled latents, and "kl"."""
+        mean, logvar = encodings.chunk(2, 1)
+        kl = (mean.square() + logvar.exp() - 1 - logvar).flatten(1).sum(1).mean() / 2
+        sampled = mean + (logvar / 2).exp() * torch.randn_like(mean)
+        return Passed(sampled if self.training else mean, {"kl": self.weight * kl})
+
+    def latents(self, encodings: torch.Tensor) -> torch.Tensor:
+        """Means."""
+        return encodings.chunk(2, 1)[0]
+
+
+class ZeroPull(Bottleneck):
+    """All encodings pulled to zero, instead of a divergence: the ablation of the paper.
+
+    Parameters
+    ----------
+    weight : float, default=1.0
+        Of the mean square of the encodings.
+    """
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, encodings: torch.Tensor) -> Passed:
+        """The encodings, and "pull"."""
+        return Passed(encodings, {"pull": self.weight * encodings.square().mean()})
+
+
+class CentrePull(Bottleneck):
+    """Learnable centres, to each of which the nearest of some extra encodings is pulled.
+
+    Parameters
+    ----------
+    n_centres, dim : int
+        Shape of the centres.
+    n_extra : int, default=64
+        Images of each batch among which the nearest are looked for.
+    weight : float, default=1.0
+        λ1, of the pull between encoding and centre, a mean square that both follow.
+    decoder_weight : float, default=0.0
+        λ2, of the mean square between the nearest image and the decoded centre.
+    distance : {'mse', 'dot', 'cosine'}
+        By what the nearest encoding is chosen.
+    momentum : float, optional
+        Centres are no parameters, but move by this share of the way to the nearest encoding in
+        each batch: moving averages, which keep them from falling together.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range.
+
+    References
+    ----------
+    Shi: Rethinking VAE: From continuous to discrete representations without probabilistic
+    assumptions. 2025.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoquant.torch.bottlenecks import CentrePull
+    >>> pull = CentrePull(1, 1, n_extra=2)
+    >>> with torch.no_grad():
+    ...     _ = pull.centres.fill_(1.0)
+    >>> encodings = torch.tensor([[4.0], [3.0]])
+    >>> pull.extra_losses(encodings, encode=lambda x: x, decode=lambda z: z)["pull"].item()
+    4.0
+    """
+
+    def __init__(
+        self,
+        n_centres: int,
+        dim: int,
+        *,
+        n_extra: int = 64,
+        weight: float = 1.0,
+        decoder_weight: float = 0.0,
+        distance: Distance = "mse",
+        momentum: float | None = None,
+    ) -> None:
+        super().__init__()
+        shape = check_count(n_centres, "n_centres", 1), check_count(dim, "dim", 1)
+        if distance not in get_args(Distance):
+            raise InputError(f"distance must be 'mse', 'dot' or 'cosine', found {distance!r}")
+        if momentum is not None and not 0 < momentum <= 1:
+            raise InputError(f"momentum must be in (0, 1], found {momentum!r}")
+        self.n_extra = check_count(n_extra, "n_extra", 1)
+        self.weight, self.decoder_weight, self.distance = weight, decoder_weight, distance
+        self.momentum = momentum
+        self.centres: torch.Tensor
+        if momentum is None:
+            self.centres = nn.Parameter(torch.randn(shape))
+        else:
+            self.register_buffer("centres", torch.randn(shape))
+
+    def extra_losses(
+        self,
+        images: torch.Tensor,
+        encode: Callable[[torch.Tensor], torch.Tensor],
+        decode: Callable[[torch.Tensor], torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        """The pull of each centre's nearest encoding, and of its image on the decoded centre."""
+        encodings = encode(images)
+        if encodings.ndim != 2:
+            raise InputError(
+                f"centres are of one vector an image, found encodings of {tuple(encodings.shape)}; "
+                "use an encoder without sites, or QuantizedBottleneck"
+            )
+        nearest = self._distances(encodings.detach()).argmin(0)
+        chosen = encodings[nearest]
+        losses = {"pull": self.weight * (chosen - self.centres).square().mean()}
+        if self.decoder_weight:
+            made = (images[nearest] - decode(self.centres)).square().mean()
+            losses["decoded_centres"] = self.decoder_weight * made
+        if self.momentum is not None and self.training:
+            self._move(chosen.detach())
+        return losses
+
+    @torch.no_grad()
+    def _move(self, chosen: torch.Tensor) -> None:
+        self.centres.lerp_(chosen, self.momentum or 0.0)
+
+    @torch.no_grad()
+    def _distances(self, encodings: torch.Tensor) -> torch.Tensor:
+        """By what the nearest is chosen, (n, K)."""
+        if self.distance == "mse":
+            return torch.cdist(encodings, self.centres)
+        centres = self.centres
+        if self.distance == "cosine":
+            encodings = functional.normalize(encodings, dim=1)
+            centres = functional.normalize(centres, dim=1)
+        return -encodings @ centres.T
+
+
+class QuantizedBottleneck(Bottleneck):
+    """A learned codebook, at each site if there are several: a VQ-VAE, or a VQ-AE.
+
+    Parameters
+    ----------
+    n_codes, dim : int
+        Shape of the codebook.
+    feeds_codewords : bool, default=True
+        Whether the decoder is fed codewords, as in a VQ-VAE, or encodings, with the codebook
+        trained beside it: a VQ-AE.
+    **options
+        As for `VectorQuantizer`: beta, update, decay, dead_below.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range.
+    """
+
+    def __init__(
+        self, n_codes: int, dim: int, *, feeds_codewords: bool = True, **options: Any
+    ) -> None:
+        super().__init__()
+        self.quantizer = VectorQuantizer(n_codes, dim, **options)
+        self.feeds_codewords = feeds_codewords
+
+    def forward(self, encodings: torch.Tensor) -> Passed:
+        """Codewords or encodings, and the "commitment" of each site, summed over dimensions."""
+        quantized, _, loss = self.quantize(encodings)
+        passed = quantized if self.feeds_codewords else encodings
+        return Passed(passed, {"commitment": loss.mean()})
+
+    def latents(self, encodings: torch.Tensor) -> torch.Tensor:
+        """What the decoder is fed."""
+        return self.quantize(encodings).quantized if self.feeds_codewords else encodings
+
+    def quantize(self, encodings: torch.Tensor) -> Quantized:
+        """Codewords in place of encodings (n, d) or (n, d, h, w), codes (n,) or (n, h, w)."""
+        last = encodings.movedim(1, -1)
+        found: Quantized = self.quantizer(last.reshape(-1, last.shape[-1]))
+        grid = last.shape[:-1]
+        quantized = found.quantized.reshape(last.shape).movedim(-1, 1)
+        return Quantized(quantized, found.indices.reshape(grid), found.loss.reshape(grid))
 
 
 class VectorQuantizer(nn.Module):
