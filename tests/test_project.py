@@ -61,6 +61,7 @@ ORDER = [
     "geoquant.torch.networks",
     "geoquant.torch.bottlenecks",
     "geoquant.torch.autoencoders",
+    "geoquant.torch.probes",
     "geoquant.torch.vae_adapter",
     "geoquant.torch.quantizer",
     "geoquant.torch.multistage_quantizer",

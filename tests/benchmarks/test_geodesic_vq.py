@@ -346,13 +346,6 @@ def test_rate_distortion_is_drawn(tmp_path: Path) -> None:
     assert 1_000 < (tmp_path / "curve.png").stat().st_size < 200_000
 
 
-def test_points_at_even_distances_along_a_line() -> None:
-    """A corner counts by the length of its sides; both ends are there."""
-    corner = np.array([[0, 0], [3, 0], [3, 1]], np.float32)
-    found = figures.evenly_spaced(corner, 5)
-    np.testing.assert_allclose(found, [[0, 0], [1, 0], [2, 0], [3, 0], [3, 1]])
-
-
 def test_images_chosen_for_pictures() -> None:
     """The first of each digit, and the one nearest to its digit's mean."""
     labels = np.array([5, 0, 5, 0, 0])

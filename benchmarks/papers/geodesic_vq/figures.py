@@ -16,6 +16,7 @@ from geoquant.files import write_atomically
 from geoquant.graph.shortest_paths import path_between
 from geoquant.multistage import MultistageCodebook
 from geoquant.pictures import png_of_grid
+from geoquant.torch.probes import evenly_spaced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,15 +178,6 @@ def typical_rows(
         off = latents[own] - latents[own].mean(axis=0)
         rows.append(int(own[np.square(off).sum(axis=1).argmin()]))
     return rows
-
-
-def evenly_spaced(points: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.float32]:
-    """n points at even distances along the line through some points, its ends included."""
-    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
-    at = np.concatenate([[0.0], np.cumsum(steps)])
-    wanted = np.linspace(0, at[-1], n)
-    columns = [np.interp(wanted, at, column) for column in points.T]
-    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _save(figure: Any, file: Path) -> None:
