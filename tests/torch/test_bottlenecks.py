@@ -229,6 +229,24 @@ def test_what_the_decoder_is_fed(feeds_codewords: bool) -> None:
     assert made.quantizer.codebook.grad is not None
 
 
+@pytest.mark.parametrize("momentum", [None, 0.1])
+def test_centres_begin_at_encodings(momentum: float | None) -> None:
+    """Centres are different encodings, drawn by the seed; too few encodings are refused."""
+    made = CentrePull(4, 2, momentum=momentum)
+    encodings = torch.arange(20.0).reshape(10, 2)
+    made.begin_at(encodings, random_state=1)
+    rows = {tuple(row) for row in made.centres.tolist()}
+    assert len(rows) == 4
+    assert rows <= {tuple(row) for row in encodings.tolist()}
+    first = made.centres.clone()
+    made.begin_at(encodings, random_state=1)
+    assert torch.equal(made.centres, first)
+    made.begin_at(encodings, random_state=2)
+    assert not torch.equal(made.centres, first)
+    with pytest.raises(InputError, match=r"n of at least 4, found \(3, 2\)"):
+        made.begin_at(encodings[:3])
+
+
 def test_centres_of_sites() -> None:
     """Encodings with sites have no one vector to be pulled."""
     with pytest.raises(InputError, match=r"one vector an image, found encodings of \(2, 2, 3, 3\)"):
