@@ -228,8 +228,8 @@ class CentrePull(Bottleneck):
         """Put the centres at encodings drawn at random, such as those of a first epoch.
 
         Centres that begin anywhere, among hundreds, mostly find the same few encodings nearest and
-        fall together: of 500 with moving averages on Fashion-MNIST 28 attracted test images, and
-        401 begun at encodings.
+        fall together: of 500 with moving averages on Fashion-MNIST, an MLP and 11 epochs, 17
+        attracted test images, and 401 if begun at encodings after the first epoch.
 
         Parameters
         ----------
