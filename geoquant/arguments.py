@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numbers
 import operator
+from typing import TYPE_CHECKING
 
 from geoquant.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def check_count(value: object, name: str, least: int, most: int | None = None) -> int:
@@ -77,3 +81,30 @@ def check_share(value: object, name: str) -> float:
     if not is_number or not 0 < value <= 1:  # type: ignore[operator]
         raise InputError(f"{name} must be a number in (0, 1], found {value!r}")
     return float(value)  # type: ignore[arg-type]
+
+
+def check_choice(value: object, name: str, choices: Sequence[str]) -> None:
+    """Refuse an argument that is none of the words there are.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    name : str
+        What the error calls it.
+    choices : sequence of str
+        At least two words.
+
+    Raises
+    ------
+    InputError
+        If `value` is none of them.
+
+    Examples
+    --------
+    >>> from geoquant.arguments import check_choice
+    >>> check_choice("mse", "distance", ("mse", "dot", "cosine"))
+    """
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise InputError(f"{name} must be {', '.join(others)} or {last}, found {value!r}")

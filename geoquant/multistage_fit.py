@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from geoquant.arguments import check_count
+from geoquant.arguments import check_choice, check_count
 from geoquant.clustering.seeding import as_generator
 from geoquant.codebook import Codebook
 from geoquant.distinct import distinct_rows
@@ -372,8 +372,8 @@ def _check_arguments(
     chunk_sizes: Sequence[int] | None,
     options: dict[str, Any],
 ) -> None:
-    _check_choice(kind, "kind", ("residual", "product"))
-    _check_choice(metric, "metric", ("geodesic", "euclidean"))
+    check_choice(kind, "kind", ("residual", "product"))
+    check_choice(metric, "metric", ("geodesic", "euclidean"))
     check_count(beam, "beam", 1)
     check_count(n_refits, "n_refits", 0)
     if kind == "residual" and chunk_sizes is not None:
@@ -385,11 +385,6 @@ def _check_arguments(
         )
     if metric == "euclidean" and options:
         raise InputError(f"metric='euclidean' takes no {', '.join(options)}; leave that out")
-
-
-def _check_choice(value: str, name: str, choices: tuple[str, str]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} must be {choices[0]!r} or {choices[1]!r}, found {value!r}")
 
 
 def _require_distinct(rows: Float32Array, n_clusters: int, m: int) -> None:

@@ -43,6 +43,8 @@ def cli() -> None:
     geoquant fit latents.npy -k 64
     geoquant assign new.npy --codebook latents.codebook.safetensors -o new.codes.npy
     geoquant inspect latents.codebook.safetensors
+
+    With PyTorch: train and encode before, reconstruct, prior and sample after.
     """
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from geoquant.arguments import check_count
+from geoquant.arguments import check_choice, check_count
 from geoquant.errors import FileFormatError, InputError
 from geoquant.torch.bottlenecks import (
     Bottleneck,
@@ -302,8 +302,7 @@ class Autoencoder(nn.Module):
         reconstruction: Literal["mse", "bce"] = "mse",
     ) -> None:
         super().__init__()
-        if reconstruction not in ("mse", "bce"):
-            raise InputError(f"reconstruction must be 'mse' or 'bce', found {reconstruction!r}")
+        check_choice(reconstruction, "reconstruction", ("mse", "bce"))
         self.image_shape = _checked_shape(image_shape)
         self.encoder, self.bottleneck, self.decoder = encoder, bottleneck, decoder
         self.reconstruction = reconstruction

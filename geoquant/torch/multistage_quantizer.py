@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Self, cast, get_args
 import torch
 from torch import nn
 
-from geoquant.arguments import check_count
+from geoquant.arguments import check_choice, check_count
 from geoquant.errors import InputError
 from geoquant.multistage import Kind, MultistageCodebook
 from geoquant.torch.quantizer import (
     GeodesicQuantizer,
     Gradient,
     Quantizer,
-    check_choice,
     checked_codes,
     columns_of_least,
     in_blocks,

@@ -1,6 +1,7 @@
 """What a latent space is like: latents to look at decoded, and numbers for what is seen.
 
-Everything takes and gives arrays; a `VAEAdapter` encodes and decodes them.
+Everything takes and gives arrays; a `VAEAdapter` encodes and decodes them, and which centre an
+encoding is nearest to is `geoquant.assignment.nearest_codeword`.
 """
 
 from __future__ import annotations
@@ -354,34 +355,6 @@ def zero_padded(
     return out
 
 
-def winners(encodings: npt.ArrayLike, centres: npt.ArrayLike) -> npt.NDArray[np.int32]:
-    """The nearest centre of each encoding; `code_counts` and `perplexity` say how they are used.
-
-    Parameters
-    ----------
-    encodings : array_like of shape (n, d)
-    centres : array_like of shape (K, d)
-
-    Returns
-    -------
-    ndarray of int32, shape (n,)
-        Ties go to the smaller.
-
-    Raises
-    ------
-    InputError
-        If the arrays cannot be used or their dimensions differ.
-
-    Examples
-    --------
-    >>> from geoquant.torch.probes import winners
-    >>> winners([[1.0], [8.0]], [[0.0], [9.0]]).tolist()
-    [0, 1]
-    """
-    rows, points = check_latents(encodings), check_latents(centres, name="centres")
-    return nearest_neighbors(points, 1, rows).index[:, 0].astype(np.int32)
-
-
 def closest_pair_share(centres: npt.ArrayLike, encodings: npt.ArrayLike) -> float:
     """Smallest distance of two centres, as a share of the encodings' spread: 0 if some coincide.
 
@@ -413,10 +386,7 @@ def closest_pair_share(centres: npt.ArrayLike, encodings: npt.ArrayLike) -> floa
     spread = float(np.sqrt(np.square(rows - rows.mean(0)).sum(1).mean()))
     if spread == 0:
         raise InputError("the encodings are all the same, so there is nothing to compare with")
-    ids = np.arange(len(points))
-    near = nearest_neighbors(points, 2, points)
-    other = np.where(near.index[:, 0] == ids, near.distance[:, 1], near.distance[:, 0])
-    return float(other.min()) / spread
+    return float(nearest_neighbors(points, 1).distance.min()) / spread
 
 
 def roughness(frames: npt.ArrayLike) -> float:
@@ -483,10 +453,7 @@ def compactness(frames: npt.ArrayLike, data: npt.ArrayLike, *, quantile: float =
         raise InputError(
             f"quantile must be in (0, 1] and data at least two, found {quantile!r}, {len(points)}"
         )
-    ids = np.arange(len(points))
-    own = nearest_neighbors(points, 2, points)
-    other = np.where(own.index[:, 0] == ids, own.distance[:, 1], own.distance[:, 0])
-    limit = np.quantile(other, quantile)
+    limit = np.quantile(nearest_neighbors(points, 1).distance[:, 0], quantile)
     return float((nearest_neighbors(points, 1, rows).distance[:, 0] <= limit).mean())
 
 

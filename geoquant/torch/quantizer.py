@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from geoquant.arguments import check_count
+from geoquant.arguments import check_choice, check_count
 from geoquant.codebook import Codebook
 from geoquant.errors import InputError
 from geoquant.torch.pretrained import Pretrained
@@ -385,12 +385,6 @@ class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
         is_least = through == through.amin(1, keepdim=True)
         codes: torch.Tensor = self.anchor_code[near].masked_fill(~is_least, self.codebook_size)
         return codes.amin(1)
-
-
-def check_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
-    """Raise InputError unless the value is one of the choices."""
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}, found {value!r}")
 
 
 def checked_codes(indices: torch.Tensor, n_codes: int, name: str = "indices") -> torch.Tensor:

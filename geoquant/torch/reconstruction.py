@@ -26,7 +26,7 @@ ImageLoss: TypeAlias = (
 #: Rows of it are images.
 Images: TypeAlias = "torch.Tensor | DecodedLatents"
 
-#: Decoded images in memory at once, in pixels; few enough for a cache: 1.5 times as fast as 2^24.
+#: Decoded images in memory at once, in pixels; few enough for a cache.
 _PIXELS = 1 << 21
 
 

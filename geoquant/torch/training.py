@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from geoquant.arguments import check_count
+from geoquant.arguments import check_choice, check_count
 from geoquant.errors import InputError
 from geoquant.files import PathLike, read_safetensors, write_safetensors
 
@@ -125,6 +125,7 @@ def train(
     if checkpoint is not None and os.path.exists(checkpoint):
         history = _load_checkpoint(checkpoint, module, optimizer, options)
     n_batches = math.ceil(n_rows / batch_size)
+    n_steps = epochs * n_batches
     with _training_mode(module), seeded(random_state, module):
         for epoch in range(len(history) + 1, epochs + 1):
             torch.manual_seed(_seed_of_epoch(random_state, epoch))
@@ -132,13 +133,10 @@ def train(
             for batch, rows in enumerate(torch.split(torch.randperm(n_rows), batch_size)):
                 step = (epoch - 1) * n_batches + batch
                 if schedule == "linear":
-                    _set_rate(optimizer, learning_rate * (1 - step / (epochs * n_batches)))
-                losses = loss(rows)
-                _step(optimizer, losses["loss"])
-                for name, value in losses.items():
-                    totals[name] = totals.get(name, 0) + value.detach() * len(rows)
+                    _set_rate(optimizer, learning_rate * (1 - step / n_steps))
+                _step(optimizer, loss(rows), totals, len(rows))
                 if progress is not None:
-                    progress(stage, step + 1, epochs * n_batches)
+                    progress(stage, step + 1, n_steps)
             means = _means(totals, n_rows, epoch)
             history.append({"epoch": epoch, **means})
             if checkpoint is not None:
@@ -151,8 +149,7 @@ def train(
 def _check_rate(learning_rate: float, schedule: str) -> None:
     if not 0 < learning_rate < math.inf:
         raise InputError(f"learning_rate must be positive, found {learning_rate!r}")
-    if schedule not in ("constant", "linear"):
-        raise InputError(f"schedule must be 'constant' or 'linear', found {schedule!r}")
+    check_choice(schedule, "schedule", ("constant", "linear"))
 
 
 @contextmanager
@@ -206,10 +203,18 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+def _step(
+    optimizer: torch.optim.Optimizer,
+    losses: dict[str, torch.Tensor],
+    totals: dict[str, torch.Tensor],
+    n_rows: int,
+) -> None:
+    """Go one step down "loss", and add all losses of `n_rows` rows to the totals."""
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    losses["loss"].backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+    for name, value in losses.items():
+        totals[name] = totals.get(name, 0) + value.detach() * n_rows
 
 
 def _means(totals: dict[str, torch.Tensor], n_rows: int, epoch: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from geoquant.arguments import check_count
+from geoquant.arguments import check_choice, check_count
 from geoquant.errors import InputError
 from geoquant.latents import check_latents
 from geoquant.torch.autoencoders import load_model
@@ -182,8 +182,7 @@ class VAEAdapter:
         >>> flat.decode_array([[0.0, 0.0, 1.0, 1.0]]).tolist()
         [[[[0.0, 0.0], [1.0, 1.0]]]]
         """
-        if granularity not in get_args(Granularity):
-            raise InputError(f"granularity must be 'image' or 'site', found {granularity!r}")
+        check_choice(granularity, "granularity", get_args(Granularity))
         if isinstance(model, str | os.PathLike):
             model = load_model(model)
         if image_range is None:

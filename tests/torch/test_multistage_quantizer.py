@@ -208,7 +208,7 @@ def test_cuda(books: dict[str, Any]) -> None:
         ({"n_anchors": [1]}, "found 2, 2, 1 and 2"),
         ({"dims": [2, 3]}, r"one dimension and no anchors.* found dims \[2, 3\]"),
         ({"n_anchors": [9, 9]}, "no anchors"),
-        ({"kind": "sum"}, "residual, product, found 'sum'"),
+        ({"kind": "sum"}, "'residual' or 'product', found 'sum'"),
         ({"beam": 0}, "beam"),
         ({"dims": [2, 0]}, "dims"),
         ({"gradient": "gumbel"}, "found 'gumbel'"),

@@ -25,7 +25,6 @@ from geoquant.torch.probes import (
     random_combinations,
     replaced_at_random,
     roughness,
-    winners,
     zero_padded,
 )
 
@@ -104,12 +103,10 @@ def test_broadcast_and_padding() -> None:
     assert np.count_nonzero(once) == 4
 
 
-def test_winners_and_closest_pair() -> None:
-    """The nearest centre; the closest two as a share of the spread, 0 if they coincide."""
+def test_closest_pair() -> None:
+    """The closest two centres as a share of the spread, 0 if they coincide."""
     rng = np.random.default_rng(0)
     rows, points = rng.normal(size=(50, 3)), rng.normal(size=(7, 3))
-    distance = np.linalg.norm(rows[:, None] - points, axis=2)
-    np.testing.assert_array_equal(winners(rows, points), distance.argmin(1))
     between = np.linalg.norm(points[:, None] - points, axis=2) + 9 * np.eye(7)
     spread = np.sqrt(np.square(rows - rows.mean(0)).sum(1).mean())
     assert closest_pair_share(points, rows) == pytest.approx(between.min() / spread, rel=1e-5)

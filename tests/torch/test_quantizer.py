@@ -348,8 +348,8 @@ def test_bad_indices(book: gq.Codebook, indices: torch.Tensor, message: str) -> 
         ({"dim": 0}, "dim"),
         ({"codebook_size": 0}, "codebook_size"),
         ({"assignment": "geodesic"}, "needs anchors"),
-        ({"assignment": "cosine"}, "geodesic, codeword, found 'cosine'"),
-        ({"gradient": "gumbel"}, "straight-through, rotation, none, found 'gumbel'"),
+        ({"assignment": "cosine"}, "'geodesic' or 'codeword', found 'cosine'"),
+        ({"gradient": "gumbel"}, "'straight-through', 'rotation' or 'none', found 'gumbel'"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:

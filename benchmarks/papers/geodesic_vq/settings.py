@@ -20,7 +20,7 @@ class Settings:
     n_init : int
         Starts of the Euclidean k-means with one token.
     refine_epochs, n_rounds, refine_candidates : int
-        Of `refine_codebook`. More rounds or candidates were seen to gain less than 0.1 nats.
+        Of `refine_codebook`. More rounds or candidates gained little in trials.
     n_candidates, n_sweeps : int
         Of `reassign` on test images; on training images one sweep goes on from the fit's codes.
     one_token_rounds, one_token_candidates : int
@@ -29,7 +29,7 @@ class Settings:
     rectify_epochs : int
         Of `rectify_decoder`.
     prior_epochs : int
-        Of every prior, but for the paper's own setting. Of test tokens, 15 gave no better NLL.
+        Of every prior, but for the paper's own setting. 15 gave no better NLL in trials.
     paper_prior_epochs : int
         Of the paper's own setting.
     tokens : tuple of int
