@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -95,45 +95,66 @@ def prior(
     checkpoint = new_model_folder(output, overwrite=overwrite)
     book = load_codebook(codebook_path)
     n_codes = book.n_codes if isinstance(book, MultistageCodebook) else (book.n_codes,)
-    codes, test = _both_parts(codes_path, test_path, n_codes)
-    labels, test_labels = None, None
-    if labels_path is not None:
-        labels, test_labels = _labels_of_parts(labels_path, test_path, len(codes), len(test))
+    data = _read(codes_path, test_path, labels_path, n_codes)
     if window is not None:
-        codes, test = _windows(codes, window, labels), _windows(test, window, labels)
-        n_codes = n_codes * window
+        data = _in_windows(data, window)
     with seeded(seed):
         model = GRUPrior(
             n_codes if window is None else n_codes[0],
-            codes.shape[1],
+            data.codes.shape[1],
             embedding_dim=embedding_dim,
             hidden_dim=hidden_dim,
-            n_classes=None if labels is None else _n_classes(labels, test_labels),
+            n_classes=data.n_classes,
             positional=window is None,
         )
     bar = ProgressBar(enabled=not (quiet or as_json))
     with going_on_later(checkpoint), bar as progress:
         train_prior(
             model,
-            codes,
-            labels=labels,
+            data.codes,
+            labels=data.labels,
             random_state=seed,
             checkpoint=checkpoint,
             progress=progress,
             **training,
         )
-    nats = mean_nats(model, test, labels=test_labels)
+    nats = mean_nats(model, data.test, labels=data.test_labels)
     model.save_pretrained(output)
     checkpoint.unlink()
     facts = {
-        "sequences": len(codes),
-        "test_sequences": len(test),
-        "length": codes.shape[1],
+        "sequences": len(data.codes),
+        "test_sequences": len(data.test),
+        "length": data.codes.shape[1],
         "nats_per_token": float(nats.mean()),
         "nats_per_sequence": float(nats.sum()),
         "nats_of_positions": nats.tolist(),
     }
     _say(facts, output, as_json=as_json, quiet=quiet)
+
+
+class _Data(NamedTuple):
+    """Codes (n, L) and classes (n,) to train on, and to measure on."""
+
+    codes: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64] | None = None
+    test_labels: npt.NDArray[np.int64] | None = None
+
+    @property
+    def n_classes(self) -> int | None:
+        """Classes there are; None without labels."""
+        parts = [part for part in (self.labels, self.test_labels) if part is not None]
+        return 1 + max(int(part.max()) for part in parts) if parts else None
+
+
+def _read(
+    codes_path: Path, test_path: Path | None, labels_path: Path | None, n_codes: tuple[int, ...]
+) -> _Data:
+    codes, test = _both_parts(codes_path, test_path, n_codes)
+    if labels_path is None:
+        return _Data(codes, test)
+    labels = _labels_of_parts(labels_path, test_path, len(codes), len(test))
+    return _Data(codes, test, *labels)
 
 
 def _both_parts(
@@ -166,20 +187,14 @@ def _labels_of_parts(
     return labels[:n_train], labels[n_train:]
 
 
-def _windows(
-    codes: npt.NDArray[np.int64], window: int, labels: npt.NDArray[np.int64] | None
-) -> npt.NDArray[np.int64]:
+def _in_windows(data: _Data, window: int) -> _Data:
     from geoquant.torch import windows
 
-    if codes.shape[1] != 1 or labels is not None:
+    if data.codes.shape[1] != 1 or data.labels is not None:
         raise click.BadParameter(
             "is for one code an image, and without --labels", param_hint="--window"
         )
-    return windows(codes[:, 0], window)
-
-
-def _n_classes(*parts: npt.NDArray[np.int64] | None) -> int:
-    return 1 + max(int(part.max()) for part in parts if part is not None)
+    return _Data(windows(data.codes[:, 0], window), windows(data.test[:, 0], window))
 
 
 def _say(facts: dict[str, Any], output: Path, *, as_json: bool, quiet: bool) -> None:
