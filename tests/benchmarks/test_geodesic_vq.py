@@ -10,34 +10,21 @@ from typing import TYPE_CHECKING, Any
 import faiss
 import numpy as np
 import pytest
-import torch
 
+from benchmarks.papers.claims import claims_markdown
 from benchmarks.papers.geodesic_vq import (
     claims,
     curves,
     figures,
-    judge,
     metrics,
     steps,
     table,
 )
-from benchmarks.papers.geodesic_vq.cache import Cache
-from benchmarks.papers.geodesic_vq.rows import (
-    Column,
-    Line,
-    Measured,
-    best_total,
-    by_row,
-    lines,
-    paper_text,
-    spread,
-    text_of,
-    totals,
-)
+from benchmarks.papers.geodesic_vq.rows import COLUMNS, Line, best_total, lines, paper_text, totals
 from benchmarks.papers.geodesic_vq.settings import FULL, QUICK
+from benchmarks.papers.spread import Column, Measured, spread, text_of
+from benchmarks.papers.steps import Step, cache_of, in_order
 from benchmarks.peers import NotAvailable
-from benchmarks.verify import WrongResult
-from geoquant.torch import ImageSet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,20 +71,6 @@ def results() -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------- numbers
-
-
-def test_spread_is_mean_and_deviation_of_a_sample() -> None:
-    """Two seeds have the half-difference times root two; one seed has no deviation."""
-    assert spread([80.0, 82.0]).mean == 81.0
-    assert spread([80.0, 82.0]).sd == pytest.approx(2**0.5)
-    assert spread([3.0]).sd is None
-
-
-def test_rows_are_put_together_by_key_and_column() -> None:
-    """A seed without a column does not count for it."""
-    found = by_row([[Measured("a", {"bce": 1.0, "nmi": 0.5})], [Measured("a", {"bce": 3.0})]])
-    assert found["a"]["bce"].mean == 2.0
-    assert found["a"]["nmi"].n == 1
 
 
 def test_texts_of_numbers() -> None:
@@ -170,54 +143,7 @@ def test_codes_that_faiss_packed(m: int) -> None:
     np.testing.assert_array_equal(decoded, quantizer.decode(packed))
 
 
-# ------------------------------------------------------------------------------------ judge
-
-
-def test_verdict_of_toy_logits() -> None:
-    """Two of four images are sure; shares of digits count the unsure ones too."""
-    logits = torch.zeros(4, 10)
-    logits[0, 3] = logits[1, 7] = 20
-    logits[2, 3] = logits[3, 0] = 1
-    found = judge.verdict(logits)
-    assert (found.n, found.confident) == (4, 0.5)
-    assert found.digits == (0.25, 0, 0, 0.5, 0, 0, 0, 0.25, 0, 0)
-    assert judge.accuracy(logits, np.array([3, 7, 3, 1])) == 0.75
-
-
-def test_judge_learns_and_is_refused_when_it_cannot() -> None:
-    """Black and white images are told apart after some epochs, and not if labels are wrong."""
-    pixels = np.repeat(np.array([0, 255], np.uint8), 32)[:, None, None, None]
-    data = ImageSet(np.tile(pixels, (1, 1, 28, 28)), np.repeat([0, 1], 32), "toy")
-    model = judge.trained(data, epochs=4)
-    assert judge.require_able(model, data) == 1
-    wrong = ImageSet(data.pixels, 1 - np.asarray(data.labels), "toy")
-    with pytest.raises(WrongResult, match="right in"):
-        judge.require_able(model, wrong)
-
-
-# ------------------------------------------------------------------------------ going on again
-
-
-def test_step_is_done_once(tmp_path: Path) -> None:
-    """A second run takes what the first one left; other settings make it anew."""
-    calls: list[int] = []
-
-    def make() -> list[int]:
-        calls.append(1)
-        return [len(calls)]
-
-    cache = Cache(tmp_path / "seed0", {"epochs": (1, 2)})
-    assert cache.found("vae") is None
-    assert [cache.once("vae", make), cache.once("vae", make)] == [[1], [1]]
-    assert Cache(tmp_path / "seed0", {"epochs": (1, 3)}).once("vae", make) == [2]
-
-
-def test_failed_step_leaves_nothing(tmp_path: Path) -> None:
-    """What raised is done again by the next run."""
-    cache = Cache(tmp_path, {})
-    with pytest.raises(ZeroDivisionError):
-        cache.once("vae", lambda: 1 // 0)
-    assert cache.once("vae", lambda: [1]) == [1]
+# ------------------------------------------------------------------------------------ steps
 
 
 @pytest.mark.parametrize("settings", [FULL, QUICK])
@@ -233,7 +159,7 @@ def test_steps_run_in_an_order_that_meets_their_needs() -> None:
     """At most two at once, none before what it needs."""
     order: list[str] = []
 
-    def submit(step: steps.Step) -> Future[float]:
+    def submit(step: Step) -> Future[float]:
         future: Future[float] = Future()
         assert set(step.needs) <= {f"{path}" for path in order}
         future.set_result(0.0)
@@ -241,23 +167,8 @@ def test_steps_run_in_an_order_that_meets_their_needs() -> None:
 
     todo = steps.steps_of(QUICK, [0])
     shuffled = [todo[i] for i in np.random.default_rng(0).permutation(len(todo))]
-    steps.in_order(shuffled, submit, lambda step, _: order.append(step.path), n_at_once=2)
+    in_order(shuffled, submit, lambda step, _: order.append(step.path), n_at_once=2)
     assert sorted(order) == sorted(step.path for step in todo)
-
-
-def test_failing_step_ends_the_run_and_missing_needs_are_named() -> None:
-    """Its error comes out; a step whose need does not exist is an error of its own."""
-
-    def submit(step: steps.Step) -> Future[float]:
-        future: Future[float] = Future()
-        future.set_exception(WrongResult("no"))
-        return future
-
-    with pytest.raises(WrongResult, match="no"):
-        steps.in_order([steps.Step("judge", "judge")], submit, lambda *_: None, n_at_once=2)
-    lost = steps.Step("seed0", "samples", ("seed0/nothing",))
-    with pytest.raises(ValueError, match="seed0/samples"):
-        steps.in_order([lost], submit, lambda *_: None, n_at_once=2)
 
 
 def test_results_are_gathered_from_what_steps_left(tmp_path: Path) -> None:
@@ -267,7 +178,7 @@ def test_results_are_gathered_from_what_steps_left(tmp_path: Path) -> None:
         is_dict = step.name in ("samples", "judge")
         rows = [{"key": step.name, "values": {}}]
         made = {"n": 1} if is_dict else [{"bce": 1.0}] if "curve" in step.name else rows
-        steps.cache_of(tmp_path, QUICK, step.folder).once(step.name, lambda made=made: made)
+        cache_of(tmp_path, QUICK, step.folder).once(step.name, lambda made=made: made)
     found = steps.results_of(tmp_path, QUICK, todo, [0, 1])
     assert found["judge"] == found["seeds"]["1"]["samples"] == {"n": 1}
     assert found["seeds"]["1"]["rows"][0]["key"] == "vae"
@@ -289,7 +200,7 @@ def test_table_shows_ours_and_the_papers() -> None:
 def test_claims_and_targets_show_numbers() -> None:
     """A claim without its rows keeps its remark; a target says whether it was reached."""
     found = table.measured(results())
-    text = claims.claims_markdown(found)
+    text = claims_markdown(claims.CLAIMS, COLUMNS, found)
     assert "Measured: sampled z: BCE 81.00 ± 1.41;" in text
     assert text.count("\n") == len(claims.CLAIMS) - 1
     samples = [seed["samples"] for seed in results()["seeds"].values()]
@@ -352,5 +263,3 @@ def test_images_chosen_for_pictures() -> None:
     latents = np.array([[0], [1], [9], [2], [6]], np.float32)
     assert figures.first_of_each_digit(labels).tolist() == [1, 0]
     assert figures.typical_rows(latents, labels, (0, 5)) == [3, 0]
-    strip = figures.strip(np.zeros((3, 1, 4, 5), np.float32))
-    assert strip.shape == (4, 3 * 7 - 2)

@@ -18,6 +18,7 @@ from benchmarks import machine
 from benchmarks.measure import ROOT
 from benchmarks.papers.geodesic_vq import steps
 from benchmarks.papers.geodesic_vq.settings import FULL, QUICK
+from benchmarks.papers.steps import run_all
 from benchmarks.stage import RESULTS
 from benchmarks.verify import WrongResult
 from geoquant.errors import GeoquantError
@@ -62,7 +63,7 @@ def measure(
     todo = steps.steps_of(settings, seeds)
     begin = time.perf_counter()
     tell = partial(print, flush=True)
-    steps.run_all(build, settings, todo, n_processes, result_of, tell)
+    run_all(build, settings, todo, n_processes, result_of, tell)
     results = {
         "schema_version": 1,
         "about": about(is_quick, time.perf_counter() - begin),

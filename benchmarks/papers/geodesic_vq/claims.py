@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.papers.geodesic_vq.rows import COLUMNS, text_of
+from benchmarks.papers.claims import Claim, Target, target_row, target_rows
+from benchmarks.papers.geodesic_vq.rows import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchmarks.papers.geodesic_vq.rows import Spread
-
-    Found = Mapping[str, Mapping[str, Spread]]
-
-_DIGITS = {column.key: column.digits for column in COLUMNS}
-#: What the pieces of a claim's evidence are called.
-_NAMES = {column.key: column.title for column in COLUMNS}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Something that the paper says.
-
-    Attributes
-    ----------
-    text : str
-        The claim, short.
-    verdict : str
-        What the full run found, in a few words.
-    evidence : tuple of (str, str, str)
-        What it is compared by: a name, the key of a row, and that of a column.
-    remark : str
-        What the numbers do not say.
-    """
-
-    text: str
-    verdict: str
-    evidence: tuple[tuple[str, str, str], ...]
-    remark: str = ""
-
+    from benchmarks.papers.claims import Found
 
 CLAIMS = (
     Claim(
@@ -149,17 +120,6 @@ CLAIMS = (
 )
 
 
-@dataclass(frozen=True)
-class Target:
-    """A number that was to be reached: the mean over seeds at most, or at least, so much."""
-
-    title: str
-    row: str
-    column: str
-    aim: float
-    at_least: bool = False
-
-
 TARGETS = (
     Target("VAE, sampled z", "vae-sampled", "bce", 80.19 * 1.01),
     Target("VAE", "vae-sampled", "regularizer", 25.34 * 1.02),
@@ -180,35 +140,11 @@ TOTALS = (("frozen decoder", "-rated", 108.5), ("rectified decoder", "-rectified
 LEAST_SURE, LEAST_DIGIT, MOST_DIGIT = 0.85, 0.05, 0.15
 
 
-def claims_markdown(found: Found) -> str:
-    """Each claim with its numbers and remark, numbered."""
-    return "\n".join(
-        f"{i}. **{claim.text}** *{claim.verdict}* {_evidence(claim, found)}".rstrip()
-        for i, claim in enumerate(CLAIMS, 1)
-    )
-
-
-def _evidence(claim: Claim, found: Found) -> str:
-    parts = [
-        f"{name}: {_NAMES[column]} {text_of(found[row][column], _DIGITS[column])}"
-        for name, row, column in claim.evidence
-        if column in found.get(row, {})
-    ]
-    measured = f"Measured: {'; '.join(parts)}." if parts else ""
-    return " ".join(text for text in (measured, claim.remark) if text)
-
-
 def targets_markdown(found: Found, samples: list[Mapping[str, Any]]) -> str:
     """Every target, what was measured, and whether it was reached."""
-    rows = ["| target | aim | measured | |", "| --- | --- | --- | --- |"]
-    for t in (*TARGETS, *best_totals(found)):
-        value = found.get(t.row, {}).get(t.column)
-        if value is not None:
-            digits = _DIGITS[t.column]
-            aim = f"{_NAMES[t.column]} {'≥' if t.at_least else '≤'} {t.aim:.{digits}f}"
-            reached = value.mean >= t.aim if t.at_least else value.mean <= t.aim
-            rows.append(_target_row(t.title, aim, text_of(value, digits), reached))
-    return "\n".join([*rows, *_sample_rows(samples)])
+    head = ["| target | aim | measured | |", "| --- | --- | --- | --- |"]
+    rows = target_rows((*TARGETS, *best_totals(found)), COLUMNS, found)
+    return "\n".join([*head, *rows, *_sample_rows(samples)])
 
 
 def best_totals(found: Found) -> list[Target]:
@@ -231,20 +167,16 @@ def _sample_rows(samples: list[Mapping[str, Any]]) -> list[str]:
     digits = [share for s in samples for share in s["geo_vq"]["digits"]]
     within = min(digits) >= LEAST_DIGIT and max(digits) <= MOST_DIGIT
     return [
-        _target_row(
+        target_row(
             "samples, judged",
             f"sure of ≥ {LEAST_SURE:.0%}",
             f"{min(sure):.1%} to {max(sure):.1%}",
             min(sure) >= LEAST_SURE,
         ),
-        _target_row(
+        target_row(
             "each digit of the samples",
             f"{LEAST_DIGIT:.0%} to {MOST_DIGIT:.0%}",
             f"{min(digits):.1%} to {max(digits):.1%}",
             within,
         ),
     ]
-
-
-def _target_row(title: str, aim: str, measured: str, reached: bool) -> str:
-    return f"| {title} | {aim} | {measured} | {'reached' if reached else 'short'} |"

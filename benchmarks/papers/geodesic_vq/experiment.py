@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.papers.geodesic_vq.settings import Settings
-    from benchmarks.papers.geodesic_vq.steps import Step
+    from benchmarks.papers.steps import Step
 
 
 def result_of(root: Path, settings: Settings, step: Step) -> Any:

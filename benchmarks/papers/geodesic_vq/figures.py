@@ -11,6 +11,7 @@ import torch
 import geoquant as gq
 from benchmarks.papers.geodesic_vq.job import Job
 from benchmarks.papers.geodesic_vq.models import vqvae_codes
+from benchmarks.papers.pictures import GAP, draw_rows, save
 from benchmarks.plots import COLORS, MARKERS, OURS_COLOR, STYLE
 from geoquant.files import write_atomically
 from geoquant.graph.shortest_paths import path_between
@@ -31,7 +32,6 @@ RECONSTRUCTIONS, SAMPLES = "reconstructions.png", "samples.png"
 RATE_DISTORTION, PATH = "rate_distortion.png", "path.png"
 N_FRAMES = 12
 PATH_DIGITS = ((1, 8), (0, 7), (2, 4))
-_GAP = 2  # white pixels between images
 
 
 def draw_all(
@@ -84,32 +84,10 @@ def _by_vqvae(model: Any, images: torch.Tensor) -> npt.NDArray[np.float32]:
     return _decoded(model, model.codebook.detach().numpy()[codes])
 
 
-def draw_rows(rows: Mapping[str, npt.NDArray[np.float32]], file: Path) -> None:
-    """Rows of images (n, 1, H, W), ink dark on white, each with its name."""
-    from matplotlib import pyplot as plt
-
-    n = max(map(len, rows.values()))
-    with plt.rc_context(STYLE | {"axes.grid": False, "font.size": 11}):
-        figure, axes = plt.subplots(
-            len(rows), 1, figsize=(0.62 * n + 2.2, 0.68 * len(rows)), squeeze=False
-        )
-        for ax, (name, images) in zip(axes[:, 0], rows.items(), strict=True):
-            ax.imshow(strip(images), cmap="gray_r", vmin=0, vmax=1)
-            ax.set_axis_off()
-            ax.text(-4, 14, name, ha="right", va="center")
-        _save(figure, file)
-
-
-def strip(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Images (n, 1, H, W) side by side, (H, n * (W + gap) - gap)."""
-    padded = np.pad(images[:, 0], ((0, 0), (0, 0), (0, _GAP)))
-    return np.hstack(list(padded))[:, :-_GAP]
-
-
 def draw_samples(job: Job, file: Path) -> None:
     """Figure 1(b): 25 images sampled from the prior over codes."""
     images = 1 - job.arrays("samples")["geo_vq"][:25]
-    white = np.pad(images, ((0, 0), (0, 0), (_GAP, _GAP), (_GAP, _GAP)), constant_values=1)
+    white = np.pad(images, ((0, 0), (0, 0), (GAP, GAP), (GAP, GAP)), constant_values=1)
     write_atomically(file, png_of_grid(white.repeat(2, axis=2).repeat(2, axis=3), 5))
 
 
@@ -134,7 +112,7 @@ def draw_rate_distortion(results: Mapping[str, Any], seed: int, file: Path) -> N
         _draw_point(ax, rows["vae-sampled"], "regularizer", "VAE: KL and BCE of sampled z", "*")
         ax.set(xlabel="nats of the codes per image (GRU prior)", ylabel="BCE per image (nats)")
         ax.legend(fontsize=9)
-        _save(figure, file)
+        save(figure, file)
 
 
 def points_of(rows: Mapping[str, Mapping[str, float]], ending: str) -> list[Mapping[str, float]]:
@@ -178,10 +156,3 @@ def typical_rows(
         off = latents[own] - latents[own].mean(axis=0)
         rows.append(int(own[np.square(off).sum(axis=1).argmin()]))
     return rows
-
-
-def _save(figure: Any, file: Path) -> None:
-    from matplotlib import pyplot as plt
-
-    figure.savefig(file, dpi=110, bbox_inches="tight")
-    plt.close(figure)

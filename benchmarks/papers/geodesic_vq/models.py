@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from benchmarks.papers.geodesic_vq import judge
+from benchmarks.papers import judge
 from benchmarks.papers.geodesic_vq.job import BLOCK, with_one_token
-from benchmarks.papers.geodesic_vq.rows import Measured
+from benchmarks.papers.spread import Measured
 from geoquant.torch import (
     VAE,
     VQVAE,

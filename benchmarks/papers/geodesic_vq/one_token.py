@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 import geoquant as gq
 from benchmarks.papers.geodesic_vq.fits import reassigned, refined
 from benchmarks.papers.geodesic_vq.job import BLOCK, with_one_token
-from benchmarks.papers.geodesic_vq.rows import Measured
+from benchmarks.papers.spread import Measured
 from geoquant.graph.edge_lengths import gaussian_coordinates
 from geoquant.multistage import anchored_at_codewords
 from geoquant.torch import (

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from benchmarks.papers.spread import Column, Measured
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-
-@dataclass(frozen=True)
-class Column:
-    """A number of every row.
-
-    Attributes
-    ----------
-    key : str
-        Its name in the results.
-    title : str
-        What stands over it.
-    digits : int
-        After the decimal point.
-    """
-
-    key: str
-    title: str
-    digits: int
 
 
 COLUMNS = (
@@ -40,22 +22,6 @@ COLUMNS = (
     Column("accuracy", "accuracy", 3),
     Column("nmi", "NMI", 3),
 )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one seed gave for one row.
-
-    Attributes
-    ----------
-    key : str
-        Of the row.
-    values : dict of str to float
-        Some of the columns.
-    """
-
-    key: str
-    values: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -125,47 +91,10 @@ WINDOWS = (
 )
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Mean of a number over seeds, and its standard deviation where there are several."""
-
-    mean: float
-    sd: float | None
-    n: int
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Mean and standard deviation (of a sample) of at least one number."""
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.fmean(values), sd, len(values))
-
-
-def by_row(seeds: Iterable[Sequence[Measured]]) -> dict[str, dict[str, Spread]]:
-    """Spread over seeds of each column of each row; a seed without a number does not count."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for rows in seeds:
-        for row in rows:
-            columns = found.setdefault(row.key, {})
-            for name, value in row.values.items():
-                columns.setdefault(name, []).append(value)
-    return {
-        key: {name: spread(values) for name, values in columns.items()}
-        for key, columns in found.items()
-    }
-
-
 def best_total(rows: Iterable[Measured], ending: str) -> Measured:
     """The row of least NLL + BCE among those whose key ends so; the first of equal ones."""
     chosen = [row for row in rows if row.key.endswith(ending)]
     return min(chosen, key=lambda row: row.values["total"])
-
-
-def text_of(value: Spread | None, digits: int) -> str:
-    """'12.34 ± 0.05', '12.34' of one seed, or nothing."""
-    if value is None:
-        return ""
-    mean = f"{value.mean:.{digits}f}"
-    return mean if value.sd is None else f"{mean} ± {value.sd:.{digits}f}"
 
 
 def paper_text(line: Line, column: Column) -> str:

@@ -11,16 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.papers.geodesic_vq.claims import claims_markdown, targets_markdown
-from benchmarks.papers.geodesic_vq.rows import (
-    COLUMNS,
-    Measured,
-    by_row,
-    lines,
-    paper_text,
-    spread,
-    text_of,
-)
+from benchmarks.papers.claims import claims_markdown
+from benchmarks.papers.geodesic_vq.claims import CLAIMS, targets_markdown
+from benchmarks.papers.geodesic_vq.rows import COLUMNS, lines, paper_text
+from benchmarks.papers.spread import Measured, by_row, spread, text_of
 from benchmarks.peers import NotAvailable
 from benchmarks.stage import RESULTS
 from benchmarks.table import replace_block
@@ -28,7 +22,8 @@ from benchmarks.table import replace_block
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmarks.papers.geodesic_vq.rows import Column, Line, Spread
+    from benchmarks.papers.geodesic_vq.rows import Line
+    from benchmarks.papers.spread import Column, Spread
 
     Results = Mapping[str, Any]
 
@@ -144,7 +139,7 @@ def write(folder: Path, readme: Path = README) -> None:
     results = json.loads(file.read_text(encoding="utf-8"))
     replace_block(readme, "table", f"{machine_markdown(results)}\n\n{table_markdown(results)}")
     found, seeds = measured(results), results["seeds"].values()
-    replace_block(readme, "claims", claims_markdown(found))
+    replace_block(readme, "claims", claims_markdown(CLAIMS, COLUMNS, found))
     replace_block(readme, "targets", targets_markdown(found, [s["samples"] for s in seeds]))
     replace_block(readme, "samples", samples_markdown(results))
     replace_block(readme, "curves", curves_markdown(results))

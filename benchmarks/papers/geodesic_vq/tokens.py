@@ -12,7 +12,8 @@ from benchmarks.papers.geodesic_vq import metrics
 from benchmarks.papers.geodesic_vq.fits import rate_of, reassigned, refined, trained_prior
 from benchmarks.papers.geodesic_vq.job import BEAM, use_of_codes
 from benchmarks.papers.geodesic_vq.models import judge_network, verdict_of
-from benchmarks.papers.geodesic_vq.rows import Measured, totals
+from benchmarks.papers.geodesic_vq.rows import totals
+from benchmarks.papers.spread import Measured
 from geoquant.multistage import MultistageCodebook
 from geoquant.multistage_fit import least_squares_codewords
 from geoquant.torch import GRUPrior, mean_nats, reconstruction_loss, rectify_decoder

@@ -1,6 +1,6 @@
 """A small convolutional network that tells whether a sampled image is a digit, and which.
 
-``python -m benchmarks.papers.geodesic_vq.judge`` trains it on MNIST and says how good it is.
+``python -m benchmarks.papers.judge`` trains it on MNIST and says how good it is.
 """
 
 from __future__ import annotations
