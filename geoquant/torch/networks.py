@@ -79,6 +79,21 @@ def make_networks(
         return nn.Sequential(
             nn.Flatten(), _mlp(n_pixels, width, n_outputs * latent_dim)
         ), nn.Sequential(_mlp(latent_dim, width, n_pixels), nn.Unflatten(1, image_shape))
+    encoder, decoder = _convolutional(network, image_shape, latent_dim, width, n_outputs)
+    # Convolutions on a CPU are faster when the numbers of a pixel lie together.
+    return (
+        encoder.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        decoder.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+    )
+
+
+def _convolutional(
+    network: Network,
+    image_shape: tuple[int, int, int],
+    latent_dim: int,
+    width: int,
+    n_outputs: int,
+) -> tuple[nn.Sequential, nn.Sequential]:
     sizes, channels = _sizes(image_shape, width)
     block = ResidualBlock if network == "residual" else None
     down, up = _downward(channels, block), _upward(channels, sizes, block)
