@@ -61,6 +61,7 @@ ORDER = [
     "geoquant.torch.networks",
     "geoquant.torch.bottlenecks",
     "geoquant.torch.autoencoders",
+    "geoquant.torch.autoencoder_training",
     "geoquant.torch.probes",
     "geoquant.torch.vae_adapter",
     "geoquant.torch.quantizer",

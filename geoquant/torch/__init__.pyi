@@ -1,10 +1,11 @@
+from .autoencoder_training import begin_centres as begin_centres
+from .autoencoder_training import mean_losses as mean_losses
+from .autoencoder_training import train_autoencoder as train_autoencoder
 from .autoencoders import VAE as VAE
 from .autoencoders import VQVAE as VQVAE
 from .autoencoders import Autoencoder as Autoencoder
 from .autoencoders import NamedAutoencoder as NamedAutoencoder
 from .autoencoders import load_model as load_model
-from .autoencoders import mean_losses as mean_losses
-from .autoencoders import train_autoencoder as train_autoencoder
 from .bottlenecks import VectorQuantizer as VectorQuantizer
 from .datasets import ImageSet as ImageSet
 from .datasets import load_images as load_images

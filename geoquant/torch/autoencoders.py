@@ -1,13 +1,11 @@
-"""Autoencoders to start from: the paper's VAE and VQ-VAE, and how they are trained."""
+"""Autoencoders to start from: a VAE and a VQ-VAE, and any encoder, bottleneck and decoder."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -24,16 +22,13 @@ from geoquant.torch.bottlenecks import (
     VectorQuantizer,
     ZeroPull,
 )
-from geoquant.torch.datasets import ImageSet
 from geoquant.torch.networks import Network, make_networks
 from geoquant.torch.pretrained import Pretrained, model_config
-from geoquant.torch.training import History, seeded, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from geoquant.files import PathLike
-    from geoquant.progress import Progress
 
 
 class GaussianEncoder(nn.Module):
@@ -124,7 +119,7 @@ class VAE(Pretrained, nn.Module, model_type="geoquant-vae"):
 
     def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log-variance of the latents, each (n, d), of images (n, C, H, W)."""
-        _check_shape(images.shape, self.image_shape)
+        check_image_shape(images.shape, self.image_shape)
         found: tuple[torch.Tensor, torch.Tensor] = self.encoder(images)
         return found
 
@@ -220,7 +215,7 @@ class VQVAE(Pretrained, nn.Module, model_type="geoquant-vqvae"):
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Latents before quantization, (n, d), of images (n, C, H, W)."""
-        _check_shape(images.shape, self.image_shape)
+        check_image_shape(images.shape, self.image_shape)
         latents: torch.Tensor = self.encoder(images)
         return latents
 
@@ -309,7 +304,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Latents of images (n, C, H, W), without chance."""
-        _check_shape(tuple(images.shape), self.image_shape)
+        check_image_shape(tuple(images.shape), self.image_shape)
         return self.bottleneck.latents(self.encoder(images))
 
     def decode_logits(self, latents: torch.Tensor) -> torch.Tensor:
@@ -406,118 +401,6 @@ class NamedAutoencoder(Pretrained, Autoencoder, model_type="geoquant-autoencoder
         self.latent_dim = latent_dim
 
 
-def train_autoencoder(
-    model: VAE | VQVAE | Autoencoder,
-    images: torch.Tensor | ImageSet,
-    *,
-    epochs: int,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    schedule: Literal["constant", "linear"] = "constant",
-    random_state: int = 0,
-    after_epoch: Callable[[int, dict[str, float]], None] | None = None,
-    checkpoint: PathLike | None = None,
-    progress: Progress | None = None,
-) -> History:
-    """Train a model on images, in place.
-
-    Parameters
-    ----------
-    model : VAE, VQVAE or Autoencoder
-        Or any module with ``image_shape`` and ``loss(images)`` as these have.
-    images : Tensor of shape (n, C, H, W), float, or ImageSet
-        In [0, 1].
-    epochs, batch_size, learning_rate, schedule, random_state, after_epoch, checkpoint, progress
-        As for `train`. A checkpoint of other images is refused.
-
-    Returns
-    -------
-    list of dict
-        Means of the model's losses in each epoch.
-
-    Raises
-    ------
-    InputError
-        If an argument is out of range or the images do not fit the model.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from geoquant.torch import VAE, train_autoencoder
-    >>> images = torch.rand(64, 1, 4, 4)
-    >>> vae = VAE(image_shape=(1, 4, 4), latent_dim=2, hidden_dim=16)
-    >>> history = train_autoencoder(vae, images, epochs=2)
-    >>> sorted(history[-1])
-    ['bce', 'epoch', 'kl', 'loss']
-    """
-    data = _checked_data(images, model.image_shape)
-    device = next(model.parameters()).device
-    return train(
-        model,
-        lambda rows: model.loss(data.images(rows.numpy()).to(device)),
-        len(data),
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        random_state=random_state,
-        after_epoch=after_epoch,
-        checkpoint=checkpoint,
-        identity="" if checkpoint is None else _hash_of(data),
-        progress=progress,
-    )
-
-
-def mean_losses(
-    model: VAE | VQVAE | Autoencoder,
-    images: torch.Tensor | ImageSet,
-    *,
-    batch_size: int = 1000,
-    random_state: int = 0,
-) -> dict[str, float]:
-    """Losses of a model on images, such as those that it was not trained on.
-
-    Parameters
-    ----------
-    model : VAE, VQVAE or Autoencoder
-        Measured in the mode it is in; `load_model` gives one in evaluation mode.
-    images : Tensor of shape (n, C, H, W), float, or ImageSet
-        In [0, 1].
-    batch_size : int
-        Images at a time.
-    random_state : int
-        Seeds what the loss draws, such as the latents of a VAE.
-
-    Returns
-    -------
-    dict of float
-        Means over images of what ``model.loss`` gives.
-
-    Raises
-    ------
-    InputError
-        If the images do not fit the model, or an argument is out of range.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from geoquant.torch import VAE, mean_losses
-    >>> vae = VAE(image_shape=(1, 4, 4), latent_dim=2, hidden_dim=16)
-    >>> sorted(mean_losses(vae, torch.rand(64, 1, 4, 4)))
-    ['bce', 'kl', 'loss']
-    """
-    data = _checked_data(images, model.image_shape)
-    batch_size = check_count(batch_size, "batch_size", 1)
-    device = next(model.parameters()).device
-    totals: dict[str, float] = {}
-    with torch.no_grad(), seeded(check_count(random_state, "random_state", 0), model):
-        for start in range(0, len(data), batch_size):
-            batch = data.images(slice(start, start + batch_size)).to(device)
-            for name, value in model.loss(batch).items():
-                totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
-    return {name: total / len(data) for name, total in totals.items()}
-
-
 def load_model(folder: PathLike) -> VAE | VQVAE | NamedAutoencoder:
     """A model that was saved in a folder, whichever it is.
 
@@ -579,33 +462,13 @@ def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
     return shape
 
 
-def _check_shape(found: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:
+def check_image_shape(found: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:
+    """Raise `InputError` unless images, by their shape, are what a model takes."""
     if found[1:] != image_shape:
         expected = ", ".join(map(str, image_shape))
         raise InputError(
             f"images must have shape (n, {expected}) for this model, found {tuple(found)}"
         )
-
-
-def _checked_data(images: torch.Tensor | ImageSet, image_shape: tuple[int, int, int]) -> ImageSet:
-    """Images that fit a model, not copied."""
-    given = images.pixels if isinstance(images, ImageSet) else images
-    _check_shape(tuple(given.shape), image_shape)
-    if isinstance(images, torch.Tensor):
-        images = ImageSet(images.detach().cpu().float().numpy(), None, "images")
-    if len(images) == 0:
-        raise InputError("images must not be none at all, found 0 of them")
-    if images.pixels.dtype == np.float32:
-        low, high = float(images.pixels.min()), float(images.pixels.max())
-        if not 0 <= low <= high <= 1:
-            raise InputError(
-                f"images must lie in [0, 1], found {low:.3g} to {high:.3g}; rescale them"
-            )
-    return images
-
-
-def _hash_of(images: ImageSet) -> str:
-    return hashlib.sha256(np.ascontiguousarray(images.pixels).data).hexdigest()
 
 
 def _cross_entropy(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

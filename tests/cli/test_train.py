@@ -53,6 +53,56 @@ def test_trains_and_measures(
     assert {name: said["test"][name] for name in expected} == pytest.approx(expected)
 
 
+AE = ("ae", "--network", "mlp", "--width", 16, "--latent-dim", 2, "--batch-size", 20, "-o", "run")
+
+
+@pytest.mark.parametrize(
+    ("bottleneck", "parts", "said"),
+    [
+        (("none",), set(), ""),
+        (("gaussian",), {"kl"}, ""),
+        (("zero-pull",), {"pull"}, ""),
+        (("centre-pull", "--centres", 3), {"pull"}, "of 3 centres nearest to some"),
+        (("centre-pull", "--momentum", 0.1), {"pull"}, "of 20 centres nearest to some"),
+        (("vector-quantizer", "--codes", 4), {"commitment"}, "of 4 codes used"),
+        (("vq-ae", "--codebook-update", "gradient"), {"commitment"}, "of 64 codes used"),
+    ],
+)
+def test_trains_every_bottleneck(
+    run: Run, images: Path, bottleneck: tuple[Any, ...], parts: set[str], said: str
+) -> None:
+    """It loads with the bottleneck that was asked for, and its losses and codes are told."""
+    from geoquant.torch import NamedAutoencoder, load_model
+
+    outcome = run("train", *AE, "--data", images, "--epochs", 1, "--bottleneck", *bottleneck)
+    assert (outcome.exit_code, outcome.err) == (0, "")
+    assert "reconstruction" in outcome.out
+    assert all(part in outcome.out for part in parts)
+    assert said in outcome.out
+    assert isinstance(load_model("run"), NamedAutoencoder)
+    config = json.loads((images.parent / "run" / "config.json").read_text())
+    assert (config["bottleneck"], config["network"]) == (bottleneck[0], "mlp")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("vae", "--centres", 3), "--centres"),
+        (("vq-vae", "--network", "mlp"), "--network"),
+        (("ae", "--hidden-dim", 4), "--hidden-dim"),
+        (("ae", "--centres", 3), "--centres"),
+        (("ae", "--bottleneck", "vq-ae", "--momentum", 0.1), "--momentum"),
+        (("ae", "--bottleneck", "centre-pull", "--codes", 4), "--codes"),
+    ],
+)
+def test_options_of_another_kind_are_refused(
+    run: Run, images: Path, arguments: tuple[Any, ...], named: str
+) -> None:
+    """With the name of the option and what it is for."""
+    outcome = run("train", *arguments, "--data", images, "-o", "run")
+    assert_usage_error(outcome, named, "is for")
+
+
 def test_says_it_in_words(run: Run, images: Path) -> None:
     """Lines for the data, the losses, the codes and the folder; with -q none."""
     arguments = ("train", "vq-vae", "--data", images, *SMALL, "--codes", 4, "--epochs", 1)

@@ -14,6 +14,7 @@ from geoquant.torch import (
     Autoencoder,
     NamedAutoencoder,
     VAEAdapter,
+    begin_centres,
     load_model,
     mean_losses,
     seeded,
@@ -194,3 +195,25 @@ def test_own_parts(digits: torch.Tensor) -> None:
     model = Autoencoder(encoder, CentrePull(4, 3), decoder, image_shape=(1, 8, 8))
     history = train_autoencoder(model, digits, epochs=5, learning_rate=0.01)
     assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_centres_begin_at_encodings(digits: torch.Tensor) -> None:
+    """Of the network as it is after the first epoch, which is that of a plain autoencoder."""
+    model, plain = made("moving centres"), made("none")
+    for part in ("encoder", "decoder"):
+        getattr(plain, part).load_state_dict(getattr(model, part).state_dict())
+    begin_centres(model, digits, batch_size=64, random_state=3)
+    train_autoencoder(plain, digits, epochs=1, batch_size=64, random_state=3)
+    encodings = model.encode(digits)
+    assert torch.equal(encodings, plain.encode(digits))
+    assert isinstance(model.bottleneck, CentrePull)
+    assert torch.cdist(model.bottleneck.centres, encodings).min(1).values.max() < 1e-4
+    assert model.bottleneck.centres.unique(dim=0).shape == (5, 4)
+
+
+def test_only_centres_are_begun(digits: torch.Tensor) -> None:
+    """Other bottlenecks, and more centres than images, are refused."""
+    with pytest.raises(InputError, match="must be a CentrePull, found ZeroPull"):
+        begin_centres(made("zero pull"), digits)
+    with pytest.raises(InputError, match="at least 5"):
+        begin_centres(made("moving centres"), digits[:4])
