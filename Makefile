@@ -15,7 +15,7 @@ define test_build
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick costs picture clean
+.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,13 @@ paper-geodesic-vq: .venv/stamp  ## measure the paper on geodesic quantization, t
 
 paper-geodesic-vq-quick: .venv/stamp  ## see that it runs, on few images
 	$(BIN)/python -m benchmarks.papers.geodesic_vq --quick $(PAPER_FLAGS)
+
+paper-rethinking-vae: .venv/stamp  ## measure the paper "Rethinking VAE", three seeds, in about an hour and a half
+	$(BIN)/python -m benchmarks.papers.rethinking_vae $(PAPER_FLAGS)
+	$(BIN)/python -m benchmarks.papers.rethinking_vae.table
+
+paper-rethinking-vae-quick: .venv/stamp  ## see that it runs, on few images
+	$(BIN)/python -m benchmarks.papers.rethinking_vae --quick $(PAPER_FLAGS)
 
 # The peers are many and heavy, so they are no part of setup.
 .venv/bench-stamp: .venv/stamp

@@ -33,8 +33,8 @@ DISTRIBUTIONS = (
 CORE_TYPES = ("Haswell", "SkylakeX", "Zen")
 
 
-def about() -> dict[str, Any]:
-    """Everything, for the record of a run."""
+def about(*more: str) -> dict[str, Any]:
+    """Everything, for the record of a run; of more distributions the releases too."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "commit": commit(),
@@ -45,7 +45,7 @@ def about() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "threads": n_threads(None),
-        "versions": {name: installed(name) for name in DISTRIBUTIONS},
+        "versions": {name: installed(name) for name in (*DISTRIBUTIONS, *more)},
         "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE", "chosen by OpenBLAS"),
         "blas": blas_kernels(),
     }

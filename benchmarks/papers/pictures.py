@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.plots import STYLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -18,8 +18,13 @@ GAP = 2  # white pixels between images
 _BEHIND = ((0, 0), (0, 0), (0, GAP), (0, 0))
 
 
-def draw_rows(rows: Mapping[str, npt.NDArray[np.float32]], file: Path) -> None:
-    """Rows of images (n, C, H, W), each with its name; grey ones with their ink dark on white."""
+def draw_rows(
+    rows: Mapping[str, npt.NDArray[np.float32]], file: Path, columns: Sequence[str] = ()
+) -> None:
+    """Rows of images (n, C, H, W), each with its name; grey ones with their ink dark on white.
+
+    Columns may have names too.
+    """
     from matplotlib import pyplot as plt
 
     n = max(map(len, rows.values()))
@@ -33,6 +38,9 @@ def draw_rows(rows: Mapping[str, npt.NDArray[np.float32]], file: Path) -> None:
             ax.set_xlim(-0.5, n * (width + GAP) - GAP - 0.5)
             ax.set_axis_off()
             ax.text(-width / 7, height / 2, name, ha="right", va="center")
+        for i, title in enumerate(columns):
+            middle = (i + 0.5) * (width + GAP)
+            axes[0, 0].text(middle, -height / 7, title, ha="center", va="bottom", fontsize=9)
         save(figure, file)
 
 
@@ -49,3 +57,15 @@ def save(figure: Any, file: Path) -> None:
 
     figure.savefig(file, dpi=110, bbox_inches="tight")
     plt.close(figure)
+
+
+def typical_rows(
+    latents: npt.NDArray[np.float32], labels: npt.NDArray[np.integer[Any]], digits: Sequence[int]
+) -> list[int]:
+    """For each of some digits, the latent nearest to the mean of all of that digit."""
+    rows = []
+    for digit in digits:
+        own = np.flatnonzero(labels == digit)
+        off = latents[own] - latents[own].mean(axis=0)
+        rows.append(int(own[np.square(off).sum(axis=1).argmin()]))
+    return rows

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.papers import judge
 from benchmarks.papers.cache import Cache
-from benchmarks.papers.pictures import draw_rows, strip
+from benchmarks.papers.pictures import draw_rows, strip, typical_rows
 from benchmarks.papers.spread import Measured, by_row, spread
 from benchmarks.papers.steps import Step, in_order
 from benchmarks.verify import WrongResult
@@ -99,5 +99,11 @@ def test_rows_of_images_are_drawn(tmp_path: Path) -> None:
     assert strip(np.zeros((3, 1, 4, 5), np.float32)).shape == (4, 3 * 7 - 2)
     assert strip(np.zeros((2, 3, 4, 5), np.float32)).shape == (4, 2 * 7 - 2, 3)
     grey, coloured = (np.zeros((n, c, 8, 8), np.float32) for n, c in ((3, 1), (2, 3)))
-    draw_rows({"one": grey, "two": coloured}, tmp_path / "rows.png")
+    draw_rows({"one": grey, "two": coloured}, tmp_path / "rows.png", ["a", "b"])
     assert (tmp_path / "rows.png").stat().st_size > 1_000
+
+
+def test_typical_row_of_a_class() -> None:
+    """The one nearest to the mean of its class."""
+    latents = np.array([[0], [1], [9], [2], [6]], np.float32)
+    assert typical_rows(latents, np.array([5, 0, 5, 0, 0]), (0, 5)) == [3, 0]

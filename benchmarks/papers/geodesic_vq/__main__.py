@@ -79,10 +79,8 @@ def measure(
 
 def about(is_quick: bool, seconds: float) -> dict[str, object]:
     """Machine, commit and size; the seconds are those of what was not done before."""
-    facts = machine.about()
-    versions = facts["versions"] | {"torch": machine.installed("torch")}
     size = "quick" if is_quick else "full"
-    return {**facts, "versions": versions, "size": size, "seconds": round(seconds)}
+    return {**machine.about("torch"), "size": size, "seconds": round(seconds)}
 
 
 if __name__ == "__main__":

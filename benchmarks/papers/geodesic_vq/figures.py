@@ -11,7 +11,7 @@ import torch
 import geoquant as gq
 from benchmarks.papers.geodesic_vq.job import Job
 from benchmarks.papers.geodesic_vq.models import vqvae_codes
-from benchmarks.papers.pictures import GAP, draw_rows, save
+from benchmarks.papers.pictures import GAP, draw_rows, save, typical_rows
 from benchmarks.plots import COLORS, MARKERS, OURS_COLOR, STYLE
 from geoquant.files import write_atomically
 from geoquant.graph.shortest_paths import path_between
@@ -144,15 +144,3 @@ def draw_path(job: Job, file: Path) -> None:
         rows[name + "geodesic"] = _decoded(vae, along)
         rows[name + "straight"] = _decoded(vae, straight)
     draw_rows(rows, file)
-
-
-def typical_rows(
-    latents: npt.NDArray[np.float32], labels: npt.NDArray[np.integer], digits: Sequence[int]
-) -> list[int]:
-    """For each of some digits, the latent nearest to the mean of all of that digit."""
-    rows = []
-    for digit in digits:
-        own = np.flatnonzero(labels == digit)
-        off = latents[own] - latents[own].mean(axis=0)
-        rows.append(int(own[np.square(off).sum(axis=1).argmin()]))
-    return rows

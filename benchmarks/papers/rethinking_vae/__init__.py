@@ -1,0 +1,1 @@
+"""The systems of "Rethinking VAE: From continuous to discrete representations", measured."""
