@@ -48,6 +48,7 @@ COLUMNS = (
 #: Numbers that only claims and targets need.
 MORE = (
     Column("drift_fall", "fall of the drift", 1),
+    Column("drift_half", "fall of the drift by the tenth epoch", 1),
     Column("centre_mse", "squared error of decoded centres", 1),
     Column("change_small", "change by +0.1", 4),
     Column("change_large", "change by +15", 3),
@@ -69,6 +70,8 @@ BRIDGE_COLUMNS = (
     Column("accuracy", "accuracy", 3),
     Column("agreement", "agreement", 3),
 )
+#: Epochs after which the learning rate is half of the first, of twenty.
+_HALF = 10
 NAMES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "celeba": "CelebA"}
 #: Ratios to a number of another model, for MNIST: which number, and whose.
 RATIOS = {
@@ -119,12 +122,15 @@ def with_ratios(
 
 
 def drift_values(drift: Sequence[float]) -> dict[str, float]:
-    """First and last, and how many times smaller the last is."""
-    return {
+    """First and last, and how many times smaller the last and the tenth are."""
+    values = {
         "drift_first": drift[0],
         "drift_last": drift[-1],
         "drift_fall": drift[0] / max(drift[-1], 1e-12),
     }
+    if len(drift) > _HALF:
+        values["drift_half"] = drift[0] / max(drift[_HALF - 1], 1e-12)
+    return values
 
 
 # ---------------------------------------------------------------------------------- Markdown
