@@ -117,6 +117,17 @@ def test_steps_need_steps_that_are_there(names: tuple[str, ...]) -> None:
     assert not any("500" in path for path in paths if path.startswith("seed5"))
 
 
+def test_only_the_data_that_is_needed_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """E1 is of MNIST alone, E6 of Fashion-MNIST; without it, the run ends before it begins."""
+    monkeypatch.setenv("GEOQUANT_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name, data in (("E1", "mnist"), ("E6", "fashion-mnist")):
+        assert main([name]) == 2
+        assert f"Error: {data}: " in capsys.readouterr().err
+
+
 def test_wrong_experiment_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """With the names that there are."""
     with pytest.raises(SystemExit):

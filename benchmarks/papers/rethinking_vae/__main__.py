@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from benchmarks import machine
 from benchmarks.measure import ROOT
 from benchmarks.papers.rethinking_vae import figures, plan
-from benchmarks.papers.rethinking_vae.configs import EXPERIMENTS
+from benchmarks.papers.rethinking_vae.configs import CONFIGS, EXPERIMENTS
 from benchmarks.papers.rethinking_vae.settings import FULL, QUICK
 from benchmarks.papers.steps import run_all
 from benchmarks.stage import RESULTS
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     is_record = not asked.quick and len(names) == len(ALL)
     output = asked.output or (OUTPUT if is_record else build / "results")
     try:
-        for data in ("mnist", "fashion-mnist", "celeba"):
+        for data in sorted({CONFIGS[key].data for key in plan.models_of(names)}):
             load_images(data, limit=1)  # not there: say so at once
         measure(build, output, names, seeds, asked.quick, asked.processes)
     except (GeoquantError, WrongResult) as error:

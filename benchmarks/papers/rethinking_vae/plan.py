@@ -21,9 +21,7 @@ BRIDGE = "bridge"
 
 def steps_of(names: Sequence[str], seeds: Sequence[int]) -> list[Step]:
     """Steps of some experiments, the first seed's first and the longest of these at the head."""
-    chosen = [key for name in names if name != BRIDGE for key in EXPERIMENTS[name]]
-    if BRIDGE in names:
-        chosen += [key for key in bridge.MODELS if key not in chosen]
+    chosen = models_of(names)
     chosen.sort(key=lambda key: not CONFIGS[key].is_large)
     steps = [Step(FEATURES, data) for data in features.LEAST_ACCURACY if _any_of(chosen, data)]
     for seed in seeds:
@@ -32,6 +30,14 @@ def steps_of(names: Sequence[str], seeds: Sequence[int]) -> list[Step]:
         if BRIDGE in names:
             steps += [_of(seed, BRIDGE, key, f"train {key}") for key in bridge.MODELS if key in own]
     return steps
+
+
+def models_of(names: Sequence[str]) -> list[str]:
+    """Models of some experiments."""
+    chosen = [key for name in names if name != BRIDGE for key in EXPERIMENTS[name]]
+    if BRIDGE in names:
+        chosen += [key for key in bridge.MODELS if key not in chosen]
+    return chosen
 
 
 def _any_of(keys: Sequence[str], data: str) -> bool:
