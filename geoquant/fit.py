@@ -12,6 +12,7 @@ import numpy as np
 
 from geoquant.arguments import check_count, check_share
 from geoquant.assignment import assign
+from geoquant.checkpoint import Checkpoint, array_hash
 from geoquant.clustering.kmedoids import cell_means, geodesic_kmedoids
 from geoquant.codebook import Codebook
 from geoquant.cost import bytes_by_stage, shape_of_fit
@@ -25,11 +26,12 @@ from geoquant.latents import check_latents, check_sample_weight
 from geoquant.memory import require_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
     from geoquant.clustering.result import Clustering
+    from geoquant.files import PathLike
     from geoquant.progress import Progress
 
 #: The power of the energy that goes with each kind of codeword.
@@ -84,6 +86,8 @@ def fit_codebook(
     n_jobs: int | None = None,
     random_state: Any = None,
     progress: Progress | None = None,
+    checkpoint: PathLike | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> FittedCodebook:
     """Quantize latents: graph, bridges, clustering, codebook and codes.
@@ -120,6 +124,12 @@ def fit_codebook(
         Seed.
     progress : callable, optional
         Called as ``progress(stage, done, total)``; may raise to stop.
+    checkpoint : path, optional
+        A folder in which every stage is kept as soon as it is done, and which is emptied at the
+        end. Needs a seed that is a number.
+    resume : bool, default=False
+        Whether to go on from what a stopped fit left in `checkpoint`; the result equals, bit for
+        bit, that of a fit never stopped.
     **options
         ``init, n_init, algorithm, max_iter, n_perturbations`` of `geodesic_kmedoids`; an
         array as ``init`` holds rows of `latents`.
@@ -131,7 +141,9 @@ def fit_codebook(
     Raises
     ------
     InputError
-        If an argument or array cannot be used.
+        If an argument or array cannot be used, or the checkpoint is of other data or parameters.
+    FileFormatError
+        If the checkpoint is damaged.
     NotConnectedError
         If the graph is not connected and `on_disconnected` is 'raise'.
     ResourceError
@@ -171,6 +183,8 @@ def fit_codebook(
         n_jobs=n_jobs,
         random_state=random_state,
         progress=progress,
+        checkpoint=checkpoint,
+        resume=resume,
         **options,
     )
 
@@ -189,6 +203,8 @@ def fit_distinct(
     random_state: Any,
     edge_outputs: npt.NDArray[np.float32] | None = None,
     progress: Progress | None = None,
+    checkpoint: PathLike | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> FittedCodebook:
     """Quantize latents that are checked, and whose distinct rows are known.
@@ -203,7 +219,7 @@ def fit_distinct(
         As for `fit_codebook`.
     edge_outputs : ndarray of shape (n, p), float32, optional
         As for `fit_codebook`, checked.
-    max_memory, n_jobs, random_state, progress, **options
+    max_memory, n_jobs, random_state, progress, checkpoint, resume, **options
         As for `fit_codebook`.
 
     Returns
@@ -226,6 +242,15 @@ def fit_distinct(
     if codewords not in POWER:
         raise InputError(f"codewords must be 'mean' or 'medoid', found {codewords!r}")
     seconds: dict[str, float] = {}
+    parameters = {
+        "n_clusters": n_clusters,
+        "codewords": codewords,
+        "n_neighbors": n_neighbors,
+        "recall_target": recall_target,
+        "on_disconnected": on_disconnected,
+        **options,
+    }
+    kept = _checkpoint(checkpoint, resume, x, rows, edge_outputs, random_state, parameters)
     require_fit_memory(
         len(rows.row),
         x.shape[1],
@@ -237,19 +262,24 @@ def fit_distinct(
     )
     with _timed(seconds, "graph"):
         nodes = x if len(rows.row) == len(x) else x[rows.row]
-        graph, n_components = connected_graph(
-            nodes,
-            n_neighbors,
-            are_distinct=True,
-            recall_target=recall_target,
-            on_disconnected=on_disconnected,
-            n_jobs=n_jobs,
-            progress=progress,
-        )
-        if edge_outputs is not None:
-            outputs = edge_outputs if nodes is x else edge_outputs[rows.row]
-            lengths = output_lengths(graph, outputs, n_jobs=n_jobs, progress=progress)
-            graph = with_lengths(graph, lengths)
+
+        def make_graph() -> tuple[Graph, int]:
+            graph, n_components = connected_graph(
+                nodes,
+                n_neighbors,
+                are_distinct=True,
+                recall_target=recall_target,
+                on_disconnected=on_disconnected,
+                n_jobs=n_jobs,
+                progress=progress,
+            )
+            if edge_outputs is not None:
+                outputs = edge_outputs if nodes is x else edge_outputs[rows.row]
+                lengths = output_lengths(graph, outputs, n_jobs=n_jobs, progress=progress)
+                graph = with_lengths(graph, lengths)
+            return graph, n_components
+
+        graph, n_components = _kept_graph(kept, make_graph)
     with _timed(seconds, "clustering"):
         clustering = geodesic_kmedoids(
             graph,
@@ -259,6 +289,7 @@ def fit_distinct(
             n_jobs=n_jobs,
             random_state=random_state,
             progress=progress,
+            checkpoint=kept,
             **_with_init_nodes(options, rows),
         )
     with _timed(seconds, "codebook"):
@@ -278,7 +309,65 @@ def fit_distinct(
         n_asked = int(n_neighbors) if edge_outputs is None else 1
         codebook = _codebook(nodes, rows.weight, clustering, n_asked, metadata)
         codes, distance = _codes_of_all_rows(x, rows, clustering, codebook, n_jobs)
+    if kept is not None:
+        kept.remove()
     return FittedCodebook(codebook, codes, distance, rows, graph, n_components, clustering, seconds)
+
+
+def _checkpoint(
+    folder: PathLike | None,
+    resume: bool,
+    x: npt.NDArray[np.float32],
+    rows: DistinctRows,
+    edge_outputs: npt.NDArray[np.float32] | None,
+    random_state: Any,
+    parameters: dict[str, Any],
+) -> Checkpoint | None:
+    """Where stages are kept, if they are to be, under everything that they depend on."""
+    if folder is None:
+        if resume:
+            raise InputError("resume needs a checkpoint; name the folder of the stopped fit")
+        return None
+    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
+        raise InputError(
+            "random_state must be a number where there is a checkpoint, so that a fit can go on "
+            f"with it, found {random_state!r}"
+        )
+    plain = {
+        name: value if isinstance(value, str | int | float) else array_hash(np.asarray(value))
+        for name, value in parameters.items()
+    }
+    identity = {
+        "geoquant_version": version("geoquant"),
+        "latents": array_hash(x),
+        "sample_weight": array_hash(rows.weight),
+        "edge_outputs": array_hash(edge_outputs),
+        "random_state": int(random_state),
+        **plain,
+    }
+    return Checkpoint(folder, identity, resume=resume)
+
+
+def _kept_graph(
+    kept: Checkpoint | None, make: Callable[[], tuple[Graph, int]]
+) -> tuple[Graph, int]:
+    """A graph and its number of components, as they were kept or made now."""
+    if kept is None:
+        return make()
+
+    def as_arrays() -> dict[str, npt.NDArray[Any]]:
+        graph, n_components = make()
+        return {
+            "indptr": graph.indptr,
+            "indices": graph.indices,
+            "lengths": graph.lengths,
+            "recall": np.array(graph.recall),
+            "n_components": np.array(n_components),
+        }
+
+    found = kept.once("graph", as_arrays)
+    graph = Graph(found["indptr"], found["indices"], found["lengths"], float(found["recall"]))
+    return graph, int(found["n_components"])
 
 
 def require_fit_memory(

@@ -37,6 +37,7 @@ ORDER = [
     "geoquant.clustering.result",
     "geoquant.clustering.seeding",
     "geoquant.clustering.alternate",
+    "geoquant.checkpoint",
     "geoquant.clustering.swap",
     "geoquant.clustering.multilevel",
     "geoquant.clustering.kmedoids",

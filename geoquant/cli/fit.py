@@ -18,6 +18,7 @@ from geoquant.cli.fit_stages import (
 from geoquant.cli.options import (
     beside,
     check_outputs,
+    going_on_later,
     json_option,
     key_option,
     latents_argument,
@@ -117,6 +118,13 @@ def _default_algorithm() -> str:
 )
 @max_memory_option
 @click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="A folder in which every stage is kept until the fit is done.",
+)
+@click.option("--resume", is_flag=True, help="Go on from what a stopped fit left in --checkpoint.")
+@click.option(
     "--estimate",
     "estimates",
     is_flag=True,
@@ -131,6 +139,8 @@ def fit(
     key: str | None,
     output: Path | None,
     estimates: bool,
+    checkpoint: Path | None,
+    resume: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -151,10 +161,13 @@ def fit(
             "does not count what a decoder takes; leave one of the two out",
             param_hint="--estimate",
         )
-    if stages and (estimates or anchors is not None):
+    for_one_stage = {"--estimate": estimates, "--anchors": anchors, "--checkpoint": checkpoint}
+    for hint, value in for_one_stage.items():
+        if stages and value:
+            raise click.BadParameter("is for a fit of one stage; leave it out", param_hint=hint)
+    if resume and checkpoint is None:
         raise click.BadParameter(
-            "is for a fit of one stage; leave it out",
-            param_hint="--estimate" if estimates else "--anchors",
+            "needs --checkpoint, the folder of the stopped fit", param_hint="--resume"
         )
     if stages:
         fit_in_stages(
@@ -178,7 +191,7 @@ def fit(
         latents_path,
         key,
         (codebook_path, codes_path),
-        options,
+        options | {"checkpoint": checkpoint, "resume": resume},
         decoder,
         anchors=anchors,
         seed=seed,
@@ -213,7 +226,8 @@ def fit_in_one_stage(
         limits = ("n_neighbors", "recall_target", "max_memory", "n_jobs")
         require_fit_memory(*shape, n_copied=shape[0], **{name: options[name] for name in limits})
     latents = load_latents(latents_path, key)
-    with ProgressBar(enabled=not (quiet or as_json)) as progress:
+    going_on = going_on_later(options["checkpoint"], "--resume goes on after the last whole stage")
+    with going_on, ProgressBar(enabled=not (quiet or as_json)) as progress:
         fitted = fit_codebook(latents, random_state=seed, progress=progress, **options)
         if decoder is not None:
             fitted = refitted(fitted, latents, decoder, n_rounds=0, seed=seed, progress=progress)

@@ -166,14 +166,16 @@ def load_labels(path: Path, n: int) -> npt.NDArray[np.int64]:
 
 
 @contextmanager
-def going_on_later(checkpoint: Path) -> Iterator[None]:
-    """Make an interruption say that the run can go on, if it has a checkpoint."""
+def going_on_later(
+    checkpoint: Path | None, how: str = "the same command goes on after the last whole epoch"
+) -> Iterator[None]:
+    """Make an interruption say how the run can go on, if it has a checkpoint."""
     try:
         yield
     except KeyboardInterrupt as error:
-        if not checkpoint.exists():
+        if checkpoint is None or not checkpoint.exists():
             raise
-        raise KeyboardInterrupt("the same command goes on after the last whole epoch") from error
+        raise type(error)(how) from error
 
 
 def new_model_folder(folder: Path, *, overwrite: bool) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ from geoquant.latents import check_latents, check_sample_weight
 from geoquant.progress import Progress, n_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from geoquant.checkpoint import Checkpoint
     from geoquant.graph.csr import Graph
 
 ALGORITHMS = ("auto", "swap", "alternate")
@@ -50,6 +53,7 @@ def geodesic_kmedoids(
     n_jobs: int | None = None,
     random_state: Any = None,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Clustering:
     """Choose the nodes that minimise the summed geodesic distance to the nearest of them.
 
@@ -89,6 +93,8 @@ def geodesic_kmedoids(
         Seed.
     progress : callable, optional
         Called as ``progress(stage, done, total)``; may raise to stop.
+    checkpoint : Checkpoint, optional
+        Keeps seeds and swaps as they are found; needs a seed that is a number.
 
     Returns
     -------
@@ -131,21 +137,29 @@ def geodesic_kmedoids(
         "progress": progress,
     }
 
-    def run_once() -> Step:
+    def run_once(run: int) -> Step:
+        kept = _Keeper(checkpoint, f"run{run}-", generator)
         if algorithm == "alternate" or n_clusters == 1:
             seeds = _start(graph, n_clusters, init, 0, generator, options)
-            return alternate(graph, seeds, max_rounds=max_iter, **options)
+            return kept.step(
+                "rounds", lambda: alternate(graph, seeds, max_rounds=max_iter, **options)
+            )
         n_coarse = n_coarse_nodes(graph.n_nodes, n_clusters)
-        seeds = _start(graph, n_clusters, init, n_coarse, generator, options)
+        seeds = kept.step(
+            "seeds",
+            lambda: Step(
+                _start(graph, n_clusters, init, n_coarse, generator, options), [], 0, False
+            ),
+        ).centres
         max_evaluations = max_iter * graph.n_nodes
         if algorithm == "auto":
             most = affordable_evaluations(graph.n_nodes, n_clusters)
             max_evaluations = min(max_evaluations, most)
         return _swap_and_perturb(
-            graph, seeds, generator, max_iter, max_evaluations, int(n_perturbations), options
+            graph, seeds, kept, max_iter, max_evaluations, int(n_perturbations), options
         )
 
-    best = min((run_once() for _ in range(n_init)), key=lambda step: step.energy_history[-1])
+    best = min((run_once(run) for run in range(n_init)), key=lambda step: step.energy_history[-1])
     return _clustering(graph, best, power, weights)
 
 
@@ -265,29 +279,51 @@ def _start(
     )
 
 
+class _Keeper(NamedTuple):
+    """Keeps the steps of one run, if there is where to."""
+
+    checkpoint: Checkpoint | None
+    prefix: str
+    generator: np.random.Generator
+
+    def step(self, name: str, make: Callable[[], Step]) -> Step:
+        if self.checkpoint is None:
+            return make()
+        return self.checkpoint.step(self.prefix + name, self.generator, make)
+
+
 def _swap_and_perturb(
     graph: Graph,
     seeds: npt.NDArray[np.int32],
-    generator: np.random.Generator,
+    kept: _Keeper,
     max_iter: int,
     max_evaluations: int,
     n_perturbations: int,
     options: dict[str, Any],
 ) -> Step:
     """Swap to a local optimum; perturb it; if that helped, swap to a local optimum again."""
-    options = options | {"generator": generator}
+    options = options | {"generator": kept.generator}
     limits: dict[str, Any] = {"max_rounds": max_iter, "max_evaluations": max_evaluations}
     if max_evaluations < graph.n_nodes:
-        first = sampled_swaps(graph, seeds, max_evaluations=max_evaluations, **options)
+        first = kept.step(
+            "swaps",
+            lambda: sampled_swaps(graph, seeds, max_evaluations=max_evaluations, **options),
+        )
     else:
-        first = _swap_from_near(graph, seeds, limits, options)
+        first = kept.step("swaps", lambda: _swap_from_near(graph, seeds, limits, options))
     left = max_iter - first.n_rounds
     if n_perturbations == 0 or left < 1 or graph.n_nodes == len(seeds):
         return first
-    shaken = perturb(graph, first.centres, n_perturbations=n_perturbations, **options)
+    shaken = kept.step(
+        "perturbations",
+        lambda: perturb(graph, first.centres, n_perturbations=n_perturbations, **options),
+    )
     if len(shaken.energy_history) == 1:
         return first
-    last = swap(graph, shaken.centres, **limits | {"max_rounds": left}, **options)
+    last = kept.step(
+        "last-swaps",
+        lambda: swap(graph, shaken.centres, **limits | {"max_rounds": left}, **options),
+    )
     history = first.energy_history + shaken.energy_history[1:] + last.energy_history[1:]
     return Step(last.centres, history, first.n_rounds + last.n_rounds, last.is_converged)
 

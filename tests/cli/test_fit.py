@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 import pickle
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -417,3 +420,62 @@ def test_memory_error(run: Run, latents: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("geoquant.fit.fit_codebook", no_memory)
     assert_one_line_error(run("fit", latents, "-k", 3), 4, "not enough memory")
+
+
+# ----------------------------------------------------------------------------------- checkpoints
+
+
+def test_stopped_fit_goes_on_to_the_same_files(
+    run: Run, latents: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM ends it with 143, says how to go on, and --resume writes what would have been."""
+    run("fit", latents, "-k", 3, "-o", "whole.safetensors")
+    command = ("fit", latents, "-k", 3, "-o", "other.safetensors", "--checkpoint", "kept")
+
+    def terminate(self: ProgressBar, stage: str, done: int, total: int) -> None:
+        if stage == "swaps":
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressBar, "__call__", terminate)
+        outcome = run(*command)
+    assert outcome.exit_code == 143
+    assert "terminated; --resume goes on after the last whole stage" in outcome.err
+    assert_usage_error(run(*command), "--resume")
+    assert run(*command, "--resume").exit_code == 0
+    for name in ("{}.safetensors", "{}.safetensors.codes.npy"):
+        whole, other = (folder / name.format(stem) for stem in ("whole", "other"))
+        assert whole.read_bytes() == other.read_bytes()
+    assert not (folder / "kept").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("--resume",), "--checkpoint"), (("--stages", 2, "--checkpoint", "kept"), "one stage")],
+)
+def test_checkpoint_that_cannot_be(
+    run: Run, latents: Path, arguments: tuple[Any, ...], named: str
+) -> None:
+    """Nothing to go on from, or a fit that keeps none."""
+    assert_usage_error(run("fit", latents, "-k", 3, *arguments), named)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3])
+def test_killed_fit_goes_on_to_the_same_files(
+    spiral_latents: Path, folder: Path, run: Run, seconds: float
+) -> None:
+    """kill -9 of a process that was fitting for so long."""
+    options = ("fit", str(spiral_latents), "-k", "12", "--n-init", "3")
+    run(*options, "-o", "whole.safetensors")
+    command = (*options, "-o", "other.safetensors", "--checkpoint", "kept", "--resume")
+    started = subprocess.Popen([sys.executable, "-m", "geoquant", *command], cwd=folder)
+    deadline = time.monotonic() + 60
+    while not (folder / "kept").exists() and started.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(seconds)
+    started.kill()
+    started.wait()
+    assert run(*command).exit_code == 0
+    whole, other = (folder / f"{stem}.safetensors" for stem in ("whole", "other"))
+    assert whole.read_bytes() == other.read_bytes()

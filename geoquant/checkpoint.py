@@ -1,0 +1,185 @@
+"""Results of the stages of a long fit in a folder, so that a killed one goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from geoquant.clustering.alternate import Step
+from geoquant.errors import FileFormatError, InputError
+from geoquant.files import (
+    HASH_KEY,
+    PathLike,
+    content_hash,
+    read_safetensors,
+    write_safetensors,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Arrays: TypeAlias = "dict[str, npt.NDArray[Any]]"
+
+_FORMAT = "geoquant-checkpoint"
+_SUFFIX = ".checkpoint.safetensors"
+
+
+class Checkpoint:
+    """Stages of one fit, each kept whole as soon as it is done.
+
+    Every stage follows from its inputs and the state of the generator of random numbers, which is
+    kept with it, so that a fit which goes on gives the same bits as one that was never stopped.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is not there. Nothing else should be kept in it.
+    identity : dict
+        What the fit is of: parameters, and hashes of the data; JSON can hold it.
+    resume : bool, default=False
+        Whether to go on from what an earlier fit left in the folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a checkpoint and `resume` is false.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from geoquant.checkpoint import Checkpoint
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first = Checkpoint(folder, {"seed": 0})
+    ...     _ = first.once("ten", lambda: {"value": np.array([10])})
+    ...     again = Checkpoint(folder, {"seed": 0}, resume=True)
+    ...     again.once("ten", lambda: {"value": np.array([0])})["value"].item()
+    10
+    """
+
+    def __init__(
+        self, folder: PathLike, identity: Mapping[str, Any], *, resume: bool = False
+    ) -> None:
+        self.folder = os.fspath(folder)
+        self._identity = json.loads(json.dumps(identity, sort_keys=True))
+        os.makedirs(self.folder, exist_ok=True)
+        if self._files() and not resume:
+            raise InputError(
+                f"the folder {self.folder!r} holds the checkpoint of a fit that was stopped; go on "
+                "from it with resume=True (--resume), or remove it"
+            )
+
+    def once(self, stage: str, make: Callable[[], Arrays]) -> Arrays:
+        """What a stage gives: as it was kept, or made now and kept.
+
+        Parameters
+        ----------
+        stage : str
+            Its name, fit for the name of a file.
+        make : callable
+            Gives named arrays.
+
+        Returns
+        -------
+        dict of ndarray
+
+        Raises
+        ------
+        InputError
+            If what was kept is of other data or parameters.
+        FileFormatError
+            If it is damaged.
+        ResourceError, OSError
+            If it cannot be written.
+        """
+        path = os.path.join(self.folder, stage + _SUFFIX)
+        if os.path.exists(path):
+            return self._read(path)
+        arrays = make()
+        texts = {"format": _FORMAT, "identity": json.dumps(self._identity, sort_keys=True)}
+        write_safetensors(path, arrays, texts | {HASH_KEY: content_hash(arrays, texts)})
+        return arrays
+
+    def step(self, stage: str, generator: np.random.Generator, make: Callable[[], Step]) -> Step:
+        """A step of a clustering; the generator is left as making the step leaves it."""
+
+        def as_arrays() -> Arrays:
+            step = make()
+            return {
+                "centres": step.centres,
+                "energy_history": np.array(step.energy_history),
+                "n_rounds": np.array(step.n_rounds),
+                "is_converged": np.array(step.is_converged),
+                "generator": _state_bytes(generator),
+            }
+
+        kept = self.once(stage, as_arrays)
+        generator.bit_generator.state = json.loads(kept["generator"].tobytes())
+        return Step(
+            kept["centres"],
+            kept["energy_history"].tolist(),
+            int(kept["n_rounds"]),
+            bool(kept["is_converged"]),
+        )
+
+    def remove(self) -> None:
+        """Remove what was kept, and the folder if nothing else is in it."""
+        for name in self._files():
+            os.unlink(os.path.join(self.folder, name))
+        if not os.listdir(self.folder):
+            os.rmdir(self.folder)
+
+    def _files(self) -> list[str]:
+        return sorted(name for name in os.listdir(self.folder) if name.endswith(_SUFFIX))
+
+    def _read(self, path: str) -> Arrays:
+        arrays, texts = read_safetensors(path, canonical=True)
+        if texts.get("format") != _FORMAT or texts.get(HASH_KEY) != content_hash(arrays, texts):
+            raise FileFormatError(
+                f"{path}: is no checkpoint of geoquant, or damaged; remove it to do its stage anew"
+            )
+        found = json.loads(texts["identity"])
+        for name in sorted(self._identity.keys() | found.keys()):
+            if found.get(name) != self._identity.get(name):
+                raise InputError(
+                    f"the checkpoint in {self.folder!r} is of a fit with {name} = "
+                    f"{found.get(name)!r}, found {self._identity.get(name)!r}; give that, or "
+                    "remove the checkpoint to begin anew"
+                )
+        return arrays
+
+
+def array_hash(array: npt.NDArray[Any] | None) -> str:
+    """SHA-256 of an array's values, dtype and shape, for the identity of a fit.
+
+    Parameters
+    ----------
+    array : ndarray or None
+
+    Returns
+    -------
+    str
+        Hexadecimal digits; "none" for None.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.checkpoint import array_hash
+    >>> array_hash(np.zeros(2)) == array_hash(np.zeros(4)[::2])
+    True
+    """
+    return "none" if array is None else content_hash({"array": array}, {})
+
+
+def _state_bytes(generator: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """State of a generator, as bytes of JSON."""
+
+    def plain(value: Any) -> Any:
+        return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+    text = json.dumps(generator.bit_generator.state, default=plain, sort_keys=True)
+    return np.frombuffer(text.encode(), np.uint8).copy()

@@ -1,0 +1,184 @@
+"""Fits that are stopped and go on: the same bits, or a refusal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import geoquant as gq
+from geoquant.checkpoint import Checkpoint, array_hash
+from geoquant.clustering.alternate import Step
+from geoquant.errors import FileFormatError, InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Float32Array = npt.NDArray[np.float32]
+
+OPTIONS: dict[str, Any] = {"random_state": 3, "n_init": 2, "n_jobs": 1}
+
+
+class Stop(BaseException):
+    """What stops a fit in these tests."""
+
+
+@pytest.fixture(scope="module")
+def latents() -> Float32Array:
+    """Three hundred on a noisy ring, some twice."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 280)
+    x = np.stack([np.cos(angle), np.sin(angle)], 1) + rng.normal(0, 0.05, (280, 2))
+    return np.concatenate([x, x[:20]]).astype(np.float32)
+
+
+def stopping_at(n_calls: int) -> Any:
+    calls = 0
+
+    def progress(stage: str, done: int, total: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > n_calls:
+            raise Stop
+
+    return progress
+
+
+def assert_same(first: gq.FittedCodebook, second: gq.FittedCodebook) -> None:
+    assert b"".join(map(bytes, first.codebook.file_blocks())) == b"".join(
+        map(bytes, second.codebook.file_blocks())
+    )
+    np.testing.assert_array_equal(first.codes, second.codes)
+    assert first.clustering.inertia_history == second.clustering.inertia_history
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "alternate"])
+def test_stopped_anywhere_it_goes_on_to_the_same_bits(
+    latents: Float32Array, tmp_path: Path, algorithm: str
+) -> None:
+    """After each number of calls of progress; what is left in the folder grows, and then goes."""
+    whole = gq.fit_codebook(latents, 7, algorithm=algorithm, **OPTIONS)
+    left = set()
+    for n_calls in range(0, 400, 3):
+        folder = tmp_path / str(n_calls)
+        kept: dict[str, Any] = {"checkpoint": folder, "algorithm": algorithm, **OPTIONS}
+        try:
+            fitted = gq.fit_codebook(latents, 7, progress=stopping_at(n_calls), **kept)
+        except Stop:
+            left.add(len(list(folder.iterdir())))
+            fitted = gq.fit_codebook(latents, 7, resume=True, **kept)
+        else:
+            n_calls = 400
+        assert_same(whole, fitted)
+        assert not folder.exists()
+        if n_calls == 400:
+            break
+    assert max(left) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("n_clusters", 8),
+        ("random_state", 4),
+        ("codewords", "medoid"),
+        ("n_neighbors", 5),
+        ("n_init", 1),
+        ("recall_target", 1.0),
+        ("init", np.arange(7)),
+        ("sample_weight", np.arange(1, 301)),
+    ],
+)
+def test_checkpoint_of_other_parameters_is_refused(
+    latents: Float32Array, tmp_path: Path, name: str, other: Any
+) -> None:
+    """With the name of what differs."""
+    given: dict[str, Any] = {"n_clusters": 7, **OPTIONS}
+    with pytest.raises(Stop):
+        gq.fit_codebook(latents, progress=stopping_at(6), checkpoint=tmp_path, **given)
+    with pytest.raises(InputError, match=f"is of a fit with {name} = "):
+        gq.fit_codebook(latents, checkpoint=tmp_path, resume=True, **given | {name: other})
+
+
+def test_checkpoint_of_other_latents_is_refused(latents: Float32Array, tmp_path: Path) -> None:
+    """One changed number is enough; the same numbers in another layout are the same latents."""
+    with pytest.raises(Stop):
+        gq.fit_codebook(latents, 7, progress=stopping_at(6), checkpoint=tmp_path, **OPTIONS)
+    other = latents.copy()
+    other[0, 0] += 1e-3
+    with pytest.raises(InputError, match="latents = "):
+        gq.fit_codebook(other, 7, checkpoint=tmp_path, resume=True, **OPTIONS)
+    same = np.asfortranarray(latents.astype(np.float64))
+    gq.fit_codebook(same, 7, checkpoint=tmp_path, resume=True, **OPTIONS)
+
+
+def test_wrong_ways_to_ask(latents: Float32Array, tmp_path: Path) -> None:
+    """A seed is needed, and a folder to go on from; an old checkpoint is not overwritten."""
+    with pytest.raises(InputError, match="random_state must be a number"):
+        gq.fit_codebook(latents, 7, checkpoint=tmp_path)
+    with pytest.raises(InputError, match="resume needs a checkpoint"):
+        gq.fit_codebook(latents, 7, resume=True, random_state=0)
+    with pytest.raises(Stop):
+        gq.fit_codebook(latents, 7, progress=stopping_at(6), checkpoint=tmp_path, **OPTIONS)
+    with pytest.raises(InputError, match="go on from it with resume=True"):
+        gq.fit_codebook(latents, 7, checkpoint=tmp_path, **OPTIONS)
+
+
+def test_resume_without_anything_there_begins_anew(latents: Float32Array, tmp_path: Path) -> None:
+    """So that one command can be given again and again; other files in the folder stay."""
+    (tmp_path / "notes.txt").write_text("mine")
+    kept = gq.fit_codebook(latents, 7, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert_same(kept, gq.fit_codebook(latents, 7, **OPTIONS))
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_no_change_of_a_kept_stage_goes_unnoticed(tmp_path: Path) -> None:
+    """Every truncation and every flipped bit of a file is refused."""
+    checkpoint = Checkpoint(tmp_path, {"seed": 0})
+    checkpoint.once("stage", lambda: {"value": np.arange(3)})
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    changed = [content[:n] for n in range(len(content))]
+    for i in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[i // 8] ^= 1 << i % 8
+        changed.append(bytes(flipped))
+    for damaged in changed:
+        file.write_bytes(damaged)
+        with pytest.raises(FileFormatError):
+            Checkpoint(tmp_path, {"seed": 0}, resume=True).once("stage", dict)
+
+
+def test_generator_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Also one whose state holds arrays."""
+    for bits in (np.random.PCG64, np.random.MT19937):
+        first, second = np.random.Generator(bits(0)), np.random.Generator(bits(9))
+
+        def make(generator: np.random.Generator = first) -> Step:
+            return Step(generator.integers(0, 9, 2).astype(np.int32), [2.0], 1, True)
+
+        made = Checkpoint(tmp_path, {}).step("step", first, make)
+        kept = Checkpoint(tmp_path, {}, resume=True)
+        again = kept.step("step", second, make)
+        assert made.centres.tolist() == again.centres.tolist()
+        assert again[1:] == ([2.0], 1, True)
+        assert first.random() == second.random()
+        kept.remove()
+
+
+def test_hash_of_arrays() -> None:
+    """None has one; another shape or dtype is another array."""
+    assert array_hash(None) == "none"
+    hashes = {array_hash(np.zeros(shape, kind)) for shape in (4, (2, 2)) for kind in ("f4", "f8")}
+    assert len(hashes) == 4
+
+
+def test_identity_may_hold_what_json_can(tmp_path: Path) -> None:
+    """Compared as JSON gives it back: a tuple is a list."""
+    Checkpoint(tmp_path, {"stages": (1, 2)}).once("a", lambda: {"x": np.zeros(1)})
+    kept = Checkpoint(tmp_path, json.loads('{"stages": [1, 2]}'), resume=True)
+    assert kept.once("a", dict)["x"].tolist() == [0]
