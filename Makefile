@@ -2,20 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 KERNELS := $(wildcard csrc/*.cpp csrc/*.h)
-# Tests $(3) in a copy of the tree with the build $(1), of which $(2) is true, so that the release build
-# stays where it is.
+# Tests $(3) in a copy of the tree with the build $(1), of which $(2) is true, in the environment $(4), so that
+# the release build stays where it is.
 define test_build
 	GEOQUANT_BUILD=$(1) $(BIN)/python setup.py --quiet build_ext --build-lib build/$(1)/lib --build-temp build/$(1)/temp
 	rm -rf build/$(1)/tree
 	mkdir -p build/$(1)/tree
 	tar -cf - --exclude='*.so' --exclude=__pycache__ geoquant tests pyproject.toml | tar -xf - -C build/$(1)/tree
 	cp build/$(1)/lib/geoquant/_core*.so build/$(1)/tree/geoquant
-	cd build/$(1)/tree && $(CURDIR)/$(BIN)/python -c 'from geoquant import _core; assert _core.$(2), _core'
-	cd build/$(1)/tree && $(CURDIR)/$(BIN)/python -m pytest $(3)
+	cd build/$(1)/tree && $(4) $(CURDIR)/$(BIN)/python -c 'from geoquant import _core; assert _core.$(2), _core'
+	cd build/$(1)/tree && $(4) $(CURDIR)/$(BIN)/python -m pytest $(3)
 endef
+# Python itself is not built with the sanitizers, so their libraries come first; it never frees all.
+SANITIZED = LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+# Not those that count memory, which the sanitizers take too, nor those of the tree itself.
+SANITIZED_TESTS = tests/graph tests/clustering tests/test_*.py --ignore=tests/test_memory.py \
+	--ignore=tests/test_project.py --deselect=tests/test_estimate.py::test_peak_memory_is_as_said
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-debug test-narrow lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture clean
+.PHONY: help setup demo test test-slow test-hard test-debug test-narrow test-sanitize lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,11 +43,17 @@ test: setup  ## run the tests and the examples in docstrings
 test-slow: setup  ## run the tests that need minutes
 	$(BIN)/pytest -m slow
 
+test-hard: setup  ## run campaigns of many cases: damaged files, random graphs, kills, interruptions
+	GEOQUANT_FIGURES=$(CURDIR)/docs/reliability.json $(BIN)/pytest -m hard tests/hard
+
 test-debug: setup  ## run the kernels' tests with their asserts on
 	$(call test_build,debug,BUILD_TYPE == "debug",tests/graph tests/clustering tests/test_kernels.py)
 
 test-narrow: setup  ## run kernels whose nodes have 16 bits at the end of their numbers
 	$(call test_build,narrow,NODE_BITS == 16,tests/test_node_numbers.py)
+
+test-sanitize: setup  ## run all tests with kernels that stop at a wrong address or undefined behaviour
+	$(call test_build,sanitize,BUILD_TYPE == "debug",$(SANITIZED_TESTS),$(SANITIZED))
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check
