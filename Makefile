@@ -52,7 +52,7 @@ test-debug: setup  ## run the kernels' tests with their asserts on
 test-narrow: setup  ## run kernels whose nodes have 16 bits at the end of their numbers
 	$(call test_build,narrow,NODE_BITS == 16,tests/test_node_numbers.py)
 
-test-sanitize: setup  ## run all tests with kernels that stop at a wrong address or undefined behaviour
+test-sanitize: setup  ## run tests with kernels that stop at a wrong address or undefined behaviour
 	$(call test_build,sanitize,BUILD_TYPE == "debug",$(SANITIZED_TESTS),$(SANITIZED))
 
 lint: setup  ## check style and types

@@ -242,15 +242,6 @@ def fit_distinct(
     if codewords not in POWER:
         raise InputError(f"codewords must be 'mean' or 'medoid', found {codewords!r}")
     seconds: dict[str, float] = {}
-    parameters = {
-        "n_clusters": n_clusters,
-        "codewords": codewords,
-        "n_neighbors": n_neighbors,
-        "recall_target": recall_target,
-        "on_disconnected": on_disconnected,
-        **options,
-    }
-    kept = _checkpoint(checkpoint, resume, x, rows, edge_outputs, random_state, parameters)
     require_fit_memory(
         len(rows.row),
         x.shape[1],
@@ -260,26 +251,29 @@ def fit_distinct(
         n_jobs=n_jobs,
         n_copied=0 if len(rows.row) == len(x) else len(rows.row),
     )
+    parameters = {
+        "n_clusters": n_clusters,
+        "codewords": codewords,
+        "n_neighbors": n_neighbors,
+        "recall_target": recall_target,
+        "on_disconnected": on_disconnected,
+        **options,
+    }
+    kept = _checkpoint(checkpoint, resume, x, rows, edge_outputs, random_state, parameters)
     with _timed(seconds, "graph"):
         nodes = x if len(rows.row) == len(x) else x[rows.row]
-
-        def make_graph() -> tuple[Graph, int]:
-            graph, n_components = connected_graph(
+        graph, n_components = _kept_graph(
+            kept,
+            lambda: _graph_of_fit(
                 nodes,
+                edge_outputs if edge_outputs is None or nodes is x else edge_outputs[rows.row],
                 n_neighbors,
-                are_distinct=True,
                 recall_target=recall_target,
                 on_disconnected=on_disconnected,
                 n_jobs=n_jobs,
                 progress=progress,
-            )
-            if edge_outputs is not None:
-                outputs = edge_outputs if nodes is x else edge_outputs[rows.row]
-                lengths = output_lengths(graph, outputs, n_jobs=n_jobs, progress=progress)
-                graph = with_lengths(graph, lengths)
-            return graph, n_components
-
-        graph, n_components = _kept_graph(kept, make_graph)
+            ),
+        )
     with _timed(seconds, "clustering"):
         clustering = geodesic_kmedoids(
             graph,
@@ -312,6 +306,25 @@ def fit_distinct(
     if kept is not None:
         kept.remove()
     return FittedCodebook(codebook, codes, distance, rows, graph, n_components, clustering, seconds)
+
+
+def _graph_of_fit(
+    nodes: npt.NDArray[np.float32],
+    outputs: npt.NDArray[np.float32] | None,
+    n_neighbors: int,
+    *,
+    n_jobs: int | None,
+    progress: Progress | None,
+    **options: Any,
+) -> tuple[Graph, int]:
+    """The connected graph of distinct latents, measured between their outputs if there are some."""
+    graph, n_components = connected_graph(
+        nodes, n_neighbors, are_distinct=True, n_jobs=n_jobs, progress=progress, **options
+    )
+    if outputs is not None:
+        lengths = output_lengths(graph, outputs, n_jobs=n_jobs, progress=progress)
+        graph = with_lengths(graph, lengths)
+    return graph, n_components
 
 
 def _checkpoint(

@@ -150,21 +150,8 @@ def fit(
     codes_path = codes_beside(codebook_path)
     stages = taken_stage_options(options)
     decoder = taken_decoder_options(options)
-    if decoder is not None and not stages and decoder.pop("n_rounds") is not None:
-        raise click.BadParameter(
-            "is for several stages; codes of one follow the graph, and `geoquant assign --model` "
-            "looks for better ones",
-            param_hint="--rounds",
-        )
-    if decoder is not None and estimates:
-        raise click.BadParameter(
-            "does not count what a decoder takes; leave one of the two out",
-            param_hint="--estimate",
-        )
     for_one_stage = {"--estimate": estimates, "--anchors": anchors, "--checkpoint": checkpoint}
-    for hint, value in for_one_stage.items():
-        if stages and value:
-            raise click.BadParameter("is for a fit of one stage; leave it out", param_hint=hint)
+    _check_together(bool(stages), decoder, for_one_stage)
     if resume and checkpoint is None:
         raise click.BadParameter(
             "needs --checkpoint, the folder of the stopped fit", param_hint="--resume"
@@ -198,6 +185,26 @@ def fit(
         as_json=as_json,
         quiet=quiet,
     )
+
+
+def _check_together(
+    has_stages: bool, decoder: dict[str, Any] | None, for_one_stage: dict[str, Any]
+) -> None:
+    """Refuse options that do not go together; of one stage, a decoder's rounds are taken out."""
+    if decoder is not None and not has_stages and decoder.pop("n_rounds") is not None:
+        raise click.BadParameter(
+            "is for several stages; codes of one follow the graph, and `geoquant assign --model` "
+            "looks for better ones",
+            param_hint="--rounds",
+        )
+    if decoder is not None and for_one_stage["--estimate"]:
+        raise click.BadParameter(
+            "does not count what a decoder takes; leave one of the two out",
+            param_hint="--estimate",
+        )
+    for hint, value in for_one_stage.items():
+        if has_stages and value:
+            raise click.BadParameter("is for a fit of one stage; leave it out", param_hint=hint)
 
 
 def fit_in_one_stage(

@@ -25,8 +25,11 @@ N_SHOWN, N_COLUMNS = 100, 20
 
 
 def draw(job: Job, results: Any, output: Path) -> None:
-    """The plane, and decoded centres of both kinds: of the run that was begun at encodings those
-    that are nearest to something, of the one begun anywhere those that are not."""
+    """The plane, and decoded centres of both kinds.
+
+    Of the run begun at encodings those that are nearest to something, of the one begun anywhere
+    those that are not.
+    """
     panels = {
         "begun at encodings": (MODEL, DATA),
         "begun anywhere": (ANYWHERE, DATA),
