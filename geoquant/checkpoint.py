@@ -20,12 +20,15 @@ from geoquant.files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 Arrays: TypeAlias = "dict[str, npt.NDArray[Any]]"
 
 _FORMAT = "geoquant-checkpoint"
 _SUFFIX = ".checkpoint.safetensors"
+#: Start of the names of folders within a checkpoint, which hold those of the parts of a fit.
+PART_PREFIX = "stage-"
+_STEP_ARRAYS = ("centres", "energy_history", "n_rounds", "is_converged", "generator")
 
 
 class Checkpoint:
@@ -55,9 +58,9 @@ class Checkpoint:
     >>> from geoquant.checkpoint import Checkpoint
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     first = Checkpoint(folder, {"seed": 0})
-    ...     _ = first.once("ten", lambda: {"value": np.array([10])})
+    ...     _ = first.once("ten", ["value"], lambda: {"value": np.array([10])})
     ...     again = Checkpoint(folder, {"seed": 0}, resume=True)
-    ...     again.once("ten", lambda: {"value": np.array([0])})["value"].item()
+    ...     again.once("ten", ["value"], lambda: {"value": np.array([0])})["value"].item()
     10
     """
 
@@ -67,21 +70,23 @@ class Checkpoint:
         self.folder = os.fspath(folder)
         self._identity = json.loads(json.dumps(identity, sort_keys=True))
         os.makedirs(self.folder, exist_ok=True)
-        if self._files() and not resume:
+        if _kept_files(self.folder) and not resume:
             raise InputError(
                 f"the folder {self.folder!r} holds the checkpoint of a fit that was stopped; go on "
                 "from it with resume=True (--resume), or remove it"
             )
 
-    def once(self, stage: str, make: Callable[[], Arrays]) -> Arrays:
+    def once(self, stage: str, names: Collection[str], make: Callable[[], Arrays]) -> Arrays:
         """What a stage gives: as it was kept, or made now and kept.
 
         Parameters
         ----------
         stage : str
             Its name, fit for the name of a file.
+        names : collection of str
+            Those of the arrays that it gives.
         make : callable
-            Gives named arrays.
+            Gives the arrays by their names.
 
         Returns
         -------
@@ -98,7 +103,10 @@ class Checkpoint:
         """
         path = os.path.join(self.folder, stage + _SUFFIX)
         if os.path.exists(path):
-            return self._read(path)
+            arrays = self._read(path)
+            if set(arrays) != set(names):
+                raise _damaged(path)
+            return arrays
         arrays = make()
         texts = {"format": _FORMAT, "identity": json.dumps(self._identity, sort_keys=True)}
         write_safetensors(path, arrays, texts | {HASH_KEY: content_hash(arrays, texts)})
@@ -117,32 +125,23 @@ class Checkpoint:
                 "generator": _state_bytes(generator),
             }
 
-        kept = self.once(stage, as_arrays)
-        generator.bit_generator.state = json.loads(kept["generator"].tobytes())
-        return Step(
-            kept["centres"],
-            kept["energy_history"].tolist(),
-            int(kept["n_rounds"]),
-            bool(kept["is_converged"]),
-        )
-
-    def remove(self) -> None:
-        """Remove what was kept, and the folder if nothing else is in it."""
-        for name in self._files():
-            os.unlink(os.path.join(self.folder, name))
-        if not os.listdir(self.folder):
-            os.rmdir(self.folder)
-
-    def _files(self) -> list[str]:
-        return sorted(name for name in os.listdir(self.folder) if name.endswith(_SUFFIX))
+        kept = self.once(stage, _STEP_ARRAYS, as_arrays)
+        try:
+            generator.bit_generator.state = json.loads(kept["generator"].tobytes())
+            return Step(
+                kept["centres"],
+                kept["energy_history"].tolist(),
+                int(kept["n_rounds"]),
+                bool(kept["is_converged"]),
+            )
+        except (LookupError, TypeError, ValueError) as error:
+            raise _damaged(os.path.join(self.folder, stage + _SUFFIX)) from error
 
     def _read(self, path: str) -> Arrays:
         arrays, texts = read_safetensors(path, canonical=True)
         if texts.get("format") != _FORMAT or texts.get(HASH_KEY) != content_hash(arrays, texts):
-            raise FileFormatError(
-                f"{path}: is no checkpoint of geoquant, or damaged; remove it to do its stage anew"
-            )
-        found = json.loads(texts["identity"])
+            raise _damaged(path)
+        found = _identity_in(texts, path)
         for name in sorted(self._identity.keys() | found.keys()):
             if found.get(name) != self._identity.get(name):
                 raise InputError(
@@ -151,6 +150,62 @@ class Checkpoint:
                     "remove the checkpoint to begin anew"
                 )
         return arrays
+
+
+def remove_checkpoint(folder: PathLike) -> None:
+    """Remove what fits kept in a folder, and the folder if nothing else is in it.
+
+    Parameters
+    ----------
+    folder : path
+        What was given as ``checkpoint``; nothing happens if it is not there.
+
+    Raises
+    ------
+    OSError
+        If something cannot be removed.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from geoquant.checkpoint import Checkpoint, remove_checkpoint
+    >>> folder = os.path.join(tempfile.mkdtemp(), "kept")
+    >>> _ = Checkpoint(folder, {}).once("ten", ["value"], lambda: {"value": np.array([10])})
+    >>> remove_checkpoint(folder)
+    >>> os.path.exists(folder)
+    False
+    """
+    folder = os.fspath(folder)
+    if not os.path.isdir(folder):
+        return
+    for name in _kept_files(folder):
+        os.unlink(os.path.join(folder, name))
+    for name in os.listdir(folder):
+        if name.startswith(PART_PREFIX):
+            remove_checkpoint(os.path.join(folder, name))
+    if not os.listdir(folder):
+        os.rmdir(folder)
+
+
+def _kept_files(folder: str) -> list[str]:
+    return [name for name in os.listdir(folder) if name.endswith(_SUFFIX)]
+
+
+def _identity_in(texts: Mapping[str, str], path: str) -> dict[str, Any]:
+    try:
+        found = json.loads(texts["identity"])
+    except (LookupError, ValueError, RecursionError) as error:
+        raise _damaged(path) from error
+    if not isinstance(found, dict):
+        raise _damaged(path)
+    return found
+
+
+def _damaged(path: str) -> FileFormatError:
+    return FileFormatError(
+        f"{path}: is no checkpoint of geoquant, or damaged; remove it to do its stage anew"
+    )
 
 
 def array_hash(array: npt.NDArray[Any] | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from geoquant.arguments import check_count, check_share
 from geoquant.assignment import assign
-from geoquant.checkpoint import Checkpoint, array_hash
+from geoquant.checkpoint import Checkpoint, array_hash, remove_checkpoint
 from geoquant.clustering.kmedoids import cell_means, geodesic_kmedoids
 from geoquant.codebook import Codebook
 from geoquant.cost import bytes_by_stage, shape_of_fit
@@ -88,6 +88,7 @@ def fit_codebook(
     progress: Progress | None = None,
     checkpoint: PathLike | None = None,
     resume: bool = False,
+    keep_checkpoint: bool = False,
     **options: Any,
 ) -> FittedCodebook:
     """Quantize latents: graph, bridges, clustering, codebook and codes.
@@ -130,6 +131,9 @@ def fit_codebook(
     resume : bool, default=False
         Whether to go on from what a stopped fit left in `checkpoint`; the result equals, bit for
         bit, that of a fit never stopped.
+    keep_checkpoint : bool, default=False
+        Whether to leave the checkpoint when the fit is done, until the result is safe elsewhere;
+        `geoquant.checkpoint.remove_checkpoint` removes it.
     **options
         ``init, n_init, algorithm, max_iter, n_perturbations`` of `geodesic_kmedoids`; an
         array as ``init`` holds rows of `latents`.
@@ -185,6 +189,7 @@ def fit_codebook(
         progress=progress,
         checkpoint=checkpoint,
         resume=resume,
+        keep_checkpoint=keep_checkpoint,
         **options,
     )
 
@@ -205,6 +210,7 @@ def fit_distinct(
     progress: Progress | None = None,
     checkpoint: PathLike | None = None,
     resume: bool = False,
+    keep_checkpoint: bool = False,
     **options: Any,
 ) -> FittedCodebook:
     """Quantize latents that are checked, and whose distinct rows are known.
@@ -219,7 +225,7 @@ def fit_distinct(
         As for `fit_codebook`.
     edge_outputs : ndarray of shape (n, p), float32, optional
         As for `fit_codebook`, checked.
-    max_memory, n_jobs, random_state, progress, checkpoint, resume, **options
+    max_memory, n_jobs, random_state, progress, checkpoint, resume, keep_checkpoint, **options
         As for `fit_codebook`.
 
     Returns
@@ -303,8 +309,8 @@ def fit_distinct(
         n_asked = int(n_neighbors) if edge_outputs is None else 1
         codebook = _codebook(nodes, rows.weight, clustering, n_asked, metadata)
         codes, distance = _codes_of_all_rows(x, rows, clustering, codebook, n_jobs)
-    if kept is not None:
-        kept.remove()
+    if checkpoint is not None and not keep_checkpoint:
+        remove_checkpoint(checkpoint)
     return FittedCodebook(codebook, codes, distance, rows, graph, n_components, clustering, seconds)
 
 
@@ -337,15 +343,9 @@ def _checkpoint(
     parameters: dict[str, Any],
 ) -> Checkpoint | None:
     """Where stages are kept, if they are to be, under everything that they depend on."""
+    check_checkpoint_arguments(folder, resume, random_state)
     if folder is None:
-        if resume:
-            raise InputError("resume needs a checkpoint; name the folder of the stopped fit")
         return None
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
-        raise InputError(
-            "random_state must be a number where there is a checkpoint, so that a fit can go on "
-            f"with it, found {random_state!r}"
-        )
     plain = {
         name: value if isinstance(value, str | int | float) else array_hash(np.asarray(value))
         for name, value in parameters.items()
@@ -359,6 +359,35 @@ def _checkpoint(
         **plain,
     }
     return Checkpoint(folder, identity, resume=resume)
+
+
+def check_checkpoint_arguments(folder: PathLike | None, resume: bool, random_state: Any) -> None:
+    """Raise unless a fit with these arguments can go on where an earlier one stopped.
+
+    Parameters
+    ----------
+    folder, resume, random_state
+        `checkpoint`, `resume` and `random_state` of `fit_codebook`.
+
+    Raises
+    ------
+    InputError
+        If it is to go on from nowhere, or there is a checkpoint but no seed.
+
+    Examples
+    --------
+    >>> from geoquant.fit import check_checkpoint_arguments
+    >>> check_checkpoint_arguments("kept", True, 0)
+    """
+    if folder is None:
+        if resume:
+            raise InputError("resume needs a checkpoint; name the folder of the stopped fit")
+        return
+    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
+        raise InputError(
+            "random_state must be a number where there is a checkpoint, so that a fit can go on "
+            f"with it, found {random_state!r}"
+        )
 
 
 def _kept_graph(
@@ -378,7 +407,8 @@ def _kept_graph(
             "n_components": np.array(n_components),
         }
 
-    found = kept.once("graph", as_arrays)
+    names = ("indptr", "indices", "lengths", "recall", "n_components")
+    found = kept.once("graph", names, as_arrays)
     graph = Graph(found["indptr"], found["indices"], found["lengths"], float(found["recall"]))
     return graph, int(found["n_components"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from geoquant.arguments import check_choice, check_count
+from geoquant.checkpoint import PART_PREFIX, Checkpoint, array_hash, remove_checkpoint
 from geoquant.clustering.seeding import as_generator
 from geoquant.codebook import Codebook
 from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError
-from geoquant.fit import fit_codebook
+from geoquant.fit import check_checkpoint_arguments, fit_codebook
 from geoquant.latents import check_latents
 from geoquant.multistage import (
     Float32Array,
@@ -29,6 +31,7 @@ from geoquant.multistage import (
 )
 
 if TYPE_CHECKING:
+    from geoquant.files import PathLike
     from geoquant.progress import Progress
 
 Metric: TypeAlias = Literal["geodesic", "euclidean"]
@@ -79,6 +82,9 @@ def fit_multistage(
     n_jobs: int | None = None,
     random_state: Any = None,
     progress: Progress | None = None,
+    checkpoint: PathLike | None = None,
+    resume: bool = False,
+    keep_checkpoint: bool = False,
     **options: Any,
 ) -> FittedMultistage:
     """Quantize latents in several stages, so that each has several codes.
@@ -118,6 +124,9 @@ def fit_multistage(
         Seed.
     progress : callable, optional
         Called as ``progress(stage, done, total)``; may raise to stop.
+    checkpoint, resume, keep_checkpoint
+        As for `fit_codebook`; what the fits of the stages do is kept, encoding and refits are
+        done anew. Needs a seed that is a number.
     **options
         For 'geodesic': others of `fit_codebook`, for every stage.
 
@@ -128,7 +137,10 @@ def fit_multistage(
     Raises
     ------
     InputError
-        If an argument or array cannot be used, or a stage has fewer distinct rows than codes.
+        If an argument or array cannot be used, a stage has fewer distinct rows than codes, or the
+        checkpoint is of other data or parameters.
+    FileFormatError
+        If the checkpoint is damaged.
     ResourceError
         If a fit would need more memory than it may take.
 
@@ -157,8 +169,9 @@ def fit_multistage(
     x = check_latents(latents)
     sizes = _sizes_of_stages(n_clusters, check_count(n_stages, "n_stages", 1))
     _check_arguments(kind, metric, beam, n_refits, chunk_sizes, options)
+    check_checkpoint_arguments(checkpoint, resume, random_state)
     seeds = as_generator(random_state).integers(2**31, size=len(sizes))
-    shared: dict[str, Any] = {"n_init": n_init, "n_jobs": n_jobs}
+    shared: dict[str, Any] = {"n_init": n_init, "n_jobs": n_jobs, "resume": resume}
     if metric == "geodesic":
         shared |= {"n_neighbors": n_neighbors, "max_memory": max_memory, **options}
 
@@ -166,7 +179,9 @@ def fit_multistage(
         _require_distinct(rows, sizes[m], m)
         fit = _fit_geodesic if metric == "geodesic" else _fit_euclidean
         told = _named(progress, f"stage {m + 1}")
-        return fit(rows, sizes[m], random_state=int(seeds[m]), progress=told, **shared)
+        kept = None if checkpoint is None else os.path.join(checkpoint, f"{PART_PREFIX}{m + 1}")
+        seed = int(seeds[m])
+        return fit(rows, sizes[m], random_state=seed, progress=told, checkpoint=kept, **shared)
 
     is_seed = isinstance(random_state, int | np.integer)
     metadata: dict[str, object] = {
@@ -177,10 +192,14 @@ def fit_multistage(
     }
     if kind == "product":
         chunks = _chunks(x, len(sizes), chunk_sizes)
-        return _fit_product(chunks, fit_stage, beam, metadata, n_jobs)
-    metadata["n_refits"] = n_refits
-    fitted = _fit_residual(x, fit_stage, len(sizes), beam, metadata, n_jobs, progress)
-    return _refitted(fitted, x, n_refits, n_jobs, progress) if n_refits else fitted
+        fitted = _fit_product(chunks, fit_stage, beam, metadata, n_jobs)
+    else:
+        metadata["n_refits"] = n_refits
+        fitted = _fit_residual(x, fit_stage, len(sizes), beam, metadata, n_jobs, progress)
+        fitted = _refitted(fitted, x, n_refits, n_jobs, progress) if n_refits else fitted
+    if checkpoint is not None and not keep_checkpoint:
+        remove_checkpoint(checkpoint)
+    return fitted
 
 
 FitStage: TypeAlias = Callable[[int, Float32Array], Codebook]
@@ -312,7 +331,8 @@ def least_squares_codewords(
 
 
 def _fit_geodesic(rows: Float32Array, n_clusters: int, **options: Any) -> Codebook:
-    return fit_codebook(rows, n_clusters, codewords="mean", **options).codebook
+    fitted = fit_codebook(rows, n_clusters, codewords="mean", keep_checkpoint=True, **options)
+    return fitted.codebook
 
 
 def _fit_euclidean(
@@ -323,14 +343,30 @@ def _fit_euclidean(
     n_jobs: int | None,
     random_state: int,
     progress: Progress | None,
+    checkpoint: PathLike | None,
+    resume: bool,
 ) -> Codebook:
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
+    def kmeans() -> dict[str, npt.NDArray[Any]]:
+        from sklearn.cluster import KMeans
+        from threadpoolctl import threadpool_limits
 
-    # One thread whatever n_jobs is, as the sums of several would be others.
-    with threadpool_limits(1):
-        kmeans = KMeans(n_clusters, n_init=n_init, max_iter=100, random_state=random_state)
-        vectors = kmeans.fit(rows).cluster_centers_.astype(np.float32)
+        # One thread whatever n_jobs is, as the sums of several would be others.
+        with threadpool_limits(1):
+            found = KMeans(n_clusters, n_init=n_init, max_iter=100, random_state=random_state)
+            return {"vectors": found.fit(rows).cluster_centers_.astype(np.float32)}
+
+    if checkpoint is None:
+        vectors = kmeans()["vectors"]
+    else:
+        identity = {
+            "geoquant_version": version("geoquant"),
+            "latents": array_hash(rows),
+            "n_clusters": n_clusters,
+            "n_init": n_init,
+            "random_state": random_state,
+        }
+        kept = Checkpoint(checkpoint, identity, resume=resume)
+        vectors = kept.once("kmeans", ["vectors"], kmeans)["vectors"]
     metadata: dict[str, object] = {"codewords": "mean", "random_state": random_state}
     return anchored_at_codewords(vectors, metadata)
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import geoquant as gq
-from geoquant.checkpoint import Checkpoint, array_hash
+from geoquant.checkpoint import Checkpoint, array_hash, remove_checkpoint
 from geoquant.clustering.alternate import Step
 from geoquant.errors import FileFormatError, InputError
+from geoquant.files import HASH_KEY, content_hash, write_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +140,7 @@ def test_resume_without_anything_there_begins_anew(latents: Float32Array, tmp_pa
 def test_no_change_of_a_kept_stage_goes_unnoticed(tmp_path: Path) -> None:
     """Every truncation and every flipped bit of a file is refused."""
     checkpoint = Checkpoint(tmp_path, {"seed": 0})
-    checkpoint.once("stage", lambda: {"value": np.arange(3)})
+    checkpoint.once("stage", ["value"], lambda: {"value": np.arange(3)})
     (file,) = tmp_path.iterdir()
     content = file.read_bytes()
     changed = [content[:n] for n in range(len(content))]
@@ -150,7 +151,7 @@ def test_no_change_of_a_kept_stage_goes_unnoticed(tmp_path: Path) -> None:
     for damaged in changed:
         file.write_bytes(damaged)
         with pytest.raises(FileFormatError):
-            Checkpoint(tmp_path, {"seed": 0}, resume=True).once("stage", dict)
+            Checkpoint(tmp_path, {"seed": 0}, resume=True).once("stage", ["value"], dict)
 
 
 def test_generator_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def test_generator_goes_on_where_it_was(tmp_path: Path) -> None:
         assert made.centres.tolist() == again.centres.tolist()
         assert again[1:] == ([2.0], 1, True)
         assert first.random() == second.random()
-        kept.remove()
+        remove_checkpoint(tmp_path)
 
 
 def test_hash_of_arrays() -> None:
@@ -179,6 +180,133 @@ def test_hash_of_arrays() -> None:
 
 def test_identity_may_hold_what_json_can(tmp_path: Path) -> None:
     """Compared as JSON gives it back: a tuple is a list."""
-    Checkpoint(tmp_path, {"stages": (1, 2)}).once("a", lambda: {"x": np.zeros(1)})
+    Checkpoint(tmp_path, {"stages": (1, 2)}).once("a", ["x"], lambda: {"x": np.zeros(1)})
     kept = Checkpoint(tmp_path, json.loads('{"stages": [1, 2]}'), resume=True)
-    assert kept.once("a", dict)["x"].tolist() == [0]
+    assert kept.once("a", ["x"], dict)["x"].tolist() == [0]
+
+
+# ---------------------------------------------------------------------------------- forged files
+
+
+def forge(folder: Path, stage: str, arrays: dict[str, Any], texts: dict[str, str]) -> None:
+    """A stage with the right hash, which geoquant never wrote."""
+    texts = {"format": "geoquant-checkpoint", "identity": "{}"} | texts
+    path = folder / f"{stage}.checkpoint.safetensors"
+    write_safetensors(path, arrays, texts | {HASH_KEY: content_hash(arrays, texts)})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "texts"),
+    [
+        ({"other": np.zeros(1)}, {}),
+        ({"x": np.zeros(1), "more": np.zeros(1)}, {}),
+        ({"x": np.zeros(1)}, {"format": "geoquant-codebook"}),
+        ({"x": np.zeros(1)}, {"identity": "{"}),
+        ({"x": np.zeros(1)}, {"identity": "[]"}),
+        ({"x": np.zeros(1)}, {"identity": "[" * 10_000}),
+    ],
+)
+def test_forged_stages_are_refused(
+    tmp_path: Path, arrays: dict[str, Any], texts: dict[str, str]
+) -> None:
+    """Other arrays than the stage has, another kind of file, no identity."""
+    forge(tmp_path, "a", arrays, texts)
+    with pytest.raises(FileFormatError, match="remove it to do its stage anew"):
+        Checkpoint(tmp_path, {}, resume=True).once("a", ["x"], dict)
+
+
+def test_stage_without_identity_is_refused(tmp_path: Path) -> None:
+    """Its hash may be right all the same."""
+    arrays, texts = {"x": np.zeros(1)}, {"format": "geoquant-checkpoint"}
+    path = tmp_path / "a.checkpoint.safetensors"
+    write_safetensors(path, arrays, texts | {HASH_KEY: content_hash(arrays, texts)})
+    with pytest.raises(FileFormatError, match="no checkpoint of geoquant"):
+        Checkpoint(tmp_path, {}, resume=True).once("a", ["x"], dict)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"generator": np.frombuffer(b"{", np.uint8)},
+        {"generator": np.frombuffer(b"[1]", np.uint8)},
+        {"generator": np.frombuffer(b'{"bit_generator": "MT19937"}', np.uint8)},
+        {"generator": np.frombuffer(b'{"bit_generator": "PCG64"}', np.uint8)},
+        {"n_rounds": np.zeros(2)},
+    ],
+)
+def test_forged_steps_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """A state of no generator, or of another kind; a number that is two."""
+    generator = np.random.default_rng(0)
+    state = np.frombuffer(json.dumps(generator.bit_generator.state).encode(), np.uint8)
+    whole: dict[str, Any] = {
+        "centres": np.zeros(1, np.int32),
+        "energy_history": np.zeros(1),
+        "n_rounds": np.array(1),
+        "is_converged": np.array(True),
+        "generator": state,
+    }
+    forge(tmp_path, "a", whole | wrong, {})
+    with pytest.raises(FileFormatError, match="remove it to do its stage anew"):
+        Checkpoint(tmp_path, {}, resume=True).step("a", generator, lambda: Step(*[None] * 4))  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------------- several stages
+
+
+@pytest.mark.parametrize("options", [{}, {"metric": "euclidean"}, {"kind": "product"}])
+def test_stages_go_on_to_the_same_bits(
+    latents: Float32Array, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """Stopped after each number of calls of progress; a part that was done is not done again."""
+    given: dict[str, Any] = {"n_refits": 2, "random_state": 5, "n_jobs": 1, **options}
+    whole = gq.fit_multistage(latents, 5, 2, **given)
+    for n_calls in range(0, 100, 4):
+        folder = tmp_path / str(n_calls)
+        kept: dict[str, Any] = {"checkpoint": folder, **given}
+        try:
+            fitted = gq.fit_multistage(latents, 5, 2, progress=stopping_at(n_calls), **kept)
+        except Stop:
+            fitted = gq.fit_multistage(latents, 5, 2, resume=True, **kept)
+        assert_same_stages(whole, fitted)
+        assert not folder.exists()
+
+
+def assert_same_stages(first: gq.FittedMultistage, second: gq.FittedMultistage) -> None:
+    assert b"".join(map(bytes, first.codebook.file_blocks())) == b"".join(
+        map(bytes, second.codebook.file_blocks())
+    )
+    np.testing.assert_array_equal(first.codes, second.codes)
+    assert first.refit_distortion == second.refit_distortion
+
+
+@pytest.mark.parametrize("metric", ["geodesic", "euclidean"])
+def test_stages_of_another_seed_are_refused(
+    latents: Float32Array, tmp_path: Path, metric: Any
+) -> None:
+    """And going on must be asked for, also of several stages; a seed is needed."""
+    given: dict[str, Any] = {"metric": metric, "checkpoint": tmp_path / "kept"}
+    gq.fit_multistage(latents, 5, 2, random_state=0, keep_checkpoint=True, **given)
+    with pytest.raises(InputError, match="is of a fit with random_state = "):
+        gq.fit_multistage(latents, 5, 2, random_state=1, resume=True, **given)
+    with pytest.raises(InputError, match="go on from it with resume=True"):
+        gq.fit_multistage(latents, 5, 2, random_state=0, **given)
+    with pytest.raises(InputError, match="random_state must be a number"):
+        gq.fit_multistage(latents, 5, 2, **given)
+    remove_checkpoint(tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_kept_checkpoint_makes_a_fit_again_without_work(
+    latents: Float32Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is removed; removing it twice is no error, and other files stay."""
+    kept: dict[str, Any] = {"checkpoint": tmp_path, "keep_checkpoint": True, **OPTIONS}
+    first = gq.fit_codebook(latents, 7, **kept)
+    monkeypatch.setattr("geoquant.fit._graph_of_fit", None)
+    monkeypatch.setattr("geoquant.clustering.kmedoids.swap", None)
+    assert_same(first, gq.fit_codebook(latents, 7, resume=True, **kept))
+    (tmp_path / "notes.txt").write_text("mine")
+    for _ in range(2):
+        remove_checkpoint(tmp_path)
+        assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+    remove_checkpoint(tmp_path / "nowhere")

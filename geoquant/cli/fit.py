@@ -18,7 +18,7 @@ from geoquant.cli.fit_stages import (
 from geoquant.cli.options import (
     beside,
     check_outputs,
-    going_on_later,
+    going_on_after_stages,
     json_option,
     key_option,
     latents_argument,
@@ -26,6 +26,7 @@ from geoquant.cli.options import (
     max_memory_option,
     n_jobs_option,
     quiet_option,
+    write_fitted,
 )
 
 _CODEBOOK_SUFFIX = ".codebook.safetensors"
@@ -121,7 +122,7 @@ def _default_algorithm() -> str:
     "--checkpoint",
     type=click.Path(path_type=Path, file_okay=False),
     default=None,
-    help="A folder in which every stage is kept until the fit is done.",
+    help="A folder in which every stage is kept until codebook and codes are written.",
 )
 @click.option("--resume", is_flag=True, help="Go on from what a stopped fit left in --checkpoint.")
 @click.option(
@@ -150,18 +151,19 @@ def fit(
     codes_path = codes_beside(codebook_path)
     stages = taken_stage_options(options)
     decoder = taken_decoder_options(options)
-    for_one_stage = {"--estimate": estimates, "--anchors": anchors, "--checkpoint": checkpoint}
+    for_one_stage = {"--estimate": estimates, "--anchors": anchors}
     _check_together(bool(stages), decoder, for_one_stage)
     if resume and checkpoint is None:
         raise click.BadParameter(
             "needs --checkpoint, the folder of the stopped fit", param_hint="--resume"
         )
+    kept = {"checkpoint": checkpoint, "resume": resume}
     if stages:
         fit_in_stages(
             latents_path,
             key,
             (codebook_path, codes_path),
-            options,
+            options | kept,
             stages,
             decoder,
             seed=seed,
@@ -178,7 +180,7 @@ def fit(
         latents_path,
         key,
         (codebook_path, codes_path),
-        options | {"checkpoint": checkpoint, "resume": resume},
+        options | kept,
         decoder,
         anchors=anchors,
         seed=seed,
@@ -222,7 +224,6 @@ def fit_in_one_stage(
     """Fit, write the codebook and the codes to `paths`, and say what came out."""
     from geoquant.cli.progress_bar import ProgressBar
     from geoquant.cli.summary import advice, print_table, summarize
-    from geoquant.files import npy_blocks, write_together
     from geoquant.fit import fit_codebook, require_fit_memory
     from geoquant.latents import latents_shape
 
@@ -233,7 +234,7 @@ def fit_in_one_stage(
         limits = ("n_neighbors", "recall_target", "max_memory", "n_jobs")
         require_fit_memory(*shape, n_copied=shape[0], **{name: options[name] for name in limits})
     latents = load_latents(latents_path, key)
-    going_on = going_on_later(options["checkpoint"], "--resume goes on after the last whole stage")
+    going_on, options = going_on_after_stages(options)
     with going_on, ProgressBar(enabled=not (quiet or as_json)) as progress:
         fitted = fit_codebook(latents, random_state=seed, progress=progress, **options)
         if decoder is not None:
@@ -241,7 +242,7 @@ def fit_in_one_stage(
     codebook = fitted.codebook if anchors is None else fitted.codebook.thinned(anchors)
     summary = summarize(fitted, latents, options["n_jobs"])
     hint = advice(summary)
-    write_together({codebook_path: codebook.file_blocks(), codes_path: npy_blocks(fitted.codes)})
+    write_fitted(paths, codebook, fitted.codes, options["checkpoint"])
     if as_json:
         files = {"latents": latents_path, "codebook": codebook_path, "codes": codes_path}
         summary |= {name: str(path) for name, path in files.items()}

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geoquant.cli.fit_decoder import refitted
-from geoquant.cli.options import check_outputs, load_latents
+from geoquant.cli.options import (
+    check_outputs,
+    going_on_after_stages,
+    load_latents,
+    write_fitted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +119,6 @@ def fit_in_stages(
 ) -> None:
     """Fit, write the codebook and the codes to `paths`, and say what came out."""
     from geoquant.cli.progress_bar import ProgressBar
-    from geoquant.files import npy_blocks, write_together
     from geoquant.multistage_fit import fit_multistage
 
     codebook_path, codes_path = paths
@@ -124,7 +128,8 @@ def fit_in_stages(
     if stages.get("metric") == "euclidean":
         options = {name: value for name, value in options.items() if name not in _GEODESIC}
     latents = load_latents(latents_path, key)
-    with ProgressBar(enabled=not (quiet or as_json)) as progress:
+    going_on, options = going_on_after_stages(options)
+    with going_on, ProgressBar(enabled=not (quiet or as_json)) as progress:
         fitted = fit_multistage(latents, random_state=seed, progress=progress, **options, **stages)
         if decoder is not None:
             n_rounds = decoder["n_rounds"]
@@ -136,9 +141,7 @@ def fit_in_stages(
                 seed=seed,
                 progress=progress,
             )
-    write_together(
-        {codebook_path: fitted.codebook.file_blocks(), codes_path: npy_blocks(fitted.codes)}
-    )
+    write_fitted(paths, fitted.codebook, fitted.codes, options["checkpoint"])
     facts = _facts(fitted)
     if as_json:
         files = {"latents": latents_path, "codebook": codebook_path, "codes": codes_path}

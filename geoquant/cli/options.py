@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ from geoquant.errors import FileFormatError, InputError
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from geoquant.codebook import Codebook
+    from geoquant.multistage import MultistageCodebook
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -176,6 +179,33 @@ def going_on_later(
         if checkpoint is None or not checkpoint.exists():
             raise
         raise type(error)(how) from error
+
+
+def going_on_after_stages(
+    options: dict[str, Any],
+) -> tuple[AbstractContextManager[None], dict[str, Any]]:
+    """What makes an interrupted fit say how it goes on, and options that leave its checkpoint.
+
+    The checkpoint is left until :func:`write_fitted` has written what came out.
+    """
+    how = "--resume goes on after the last whole stage"
+    return going_on_later(options["checkpoint"], how), options | {"keep_checkpoint": True}
+
+
+def write_fitted(
+    paths: tuple[Path, Path],
+    codebook: Codebook | MultistageCodebook,
+    codes: npt.NDArray[np.int32],
+    checkpoint: Path | None,
+) -> None:
+    """Write codebook and codes together; only then is the checkpoint not needed any more."""
+    from geoquant.checkpoint import remove_checkpoint
+    from geoquant.files import npy_blocks, write_together
+
+    codebook_path, codes_path = paths
+    write_together({codebook_path: codebook.file_blocks(), codes_path: npy_blocks(codes)})
+    if checkpoint is not None:
+        remove_checkpoint(checkpoint)
 
 
 def new_model_folder(folder: Path, *, overwrite: bool) -> Path:

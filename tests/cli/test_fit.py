@@ -425,15 +425,22 @@ def test_memory_error(run: Run, latents: Path, monkeypatch: pytest.MonkeyPatch) 
 # ----------------------------------------------------------------------------------- checkpoints
 
 
+@pytest.mark.parametrize(
+    "options", [(), ("--stages", 2), ("--stages", 2, "--stage-metric", "euclidean")]
+)
 def test_stopped_fit_goes_on_to_the_same_files(
-    run: Run, latents: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    latents: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[Any, ...],
 ) -> None:
     """SIGTERM ends it with 143, says how to go on, and --resume writes what would have been."""
-    run("fit", latents, "-k", 3, "-o", "whole.safetensors")
-    command = ("fit", latents, "-k", 3, "-o", "other.safetensors", "--checkpoint", "kept")
+    run("fit", latents, "-k", 3, *options, "-o", "whole.safetensors")
+    command = ("fit", latents, "-k", 3, *options, "-o", "other.safetensors", "--checkpoint", "kept")
 
     def terminate(self: ProgressBar, stage: str, done: int, total: int) -> None:
-        if stage == "swaps":
+        if "swaps" in stage or "encod" in stage:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
@@ -449,15 +456,34 @@ def test_stopped_fit_goes_on_to_the_same_files(
     assert not (folder / "kept").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [(("--resume",), "--checkpoint"), (("--stages", 2, "--checkpoint", "kept"), "one stage")],
-)
-def test_checkpoint_that_cannot_be(
-    run: Run, latents: Path, arguments: tuple[Any, ...], named: str
+@pytest.mark.parametrize("options", [(), ("--stages", 2)])
+def test_nothing_to_go_on_from(run: Run, latents: Path, options: tuple[Any, ...]) -> None:
+    """--resume needs the folder."""
+    assert_usage_error(run("fit", latents, "-k", 3, *options, "--resume"), "--checkpoint")
+
+
+@pytest.mark.parametrize("options", [(), ("--stages", 2)])
+def test_checkpoint_stays_until_the_files_are_written(
+    run: Run,
+    latents: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[Any, ...],
 ) -> None:
-    """Nothing to go on from, or a fit that keeps none."""
-    assert_usage_error(run("fit", latents, "-k", 3, *arguments), named)
+    """A disk that is full at the end costs no work: the fit is not made again."""
+    command = ("fit", latents, "-k", 3, *options, "-o", "o.safetensors", "--checkpoint", "kept")
+
+    def full(codes: Any) -> None:
+        raise ResourceError("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("geoquant.files.npy_blocks", full)
+        assert_one_line_error(run(*command), 4, "no space")
+    assert list((folder / "kept").rglob("*.checkpoint.safetensors"))
+    with monkeypatch.context() as patch:
+        patch.setattr("geoquant.fit._graph_of_fit", None)  # not needed again
+        assert run(*command, "--resume").exit_code == 0
+    assert not (folder / "kept").exists()
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3])
