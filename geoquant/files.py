@@ -539,6 +539,8 @@ def open_regular(path: PathLike) -> Iterator[io.BufferedReader]:
     ------
     FileFormatError
         If there is no such file, it is not a regular file, or the system cannot read it.
+    ResourceError
+        If the system has no memory to read it.
 
     Examples
     --------
@@ -564,6 +566,11 @@ def open_regular(path: PathLike) -> Iterator[io.BufferedReader]:
         try:
             yield stream
         except OSError as error:
+            if error.errno == errno.ENOMEM:
+                raise ResourceError(
+                    f"{os.fspath(path)}: there is no memory to read it; free some, or take a "
+                    "machine with more"
+                ) from error
             raise FileFormatError(f"{os.fspath(path)}: cannot be read: {error}") from error
 
 

@@ -17,11 +17,11 @@ _UNLIMITED = 1 << 60  # what version 1 of control groups gives as "no limit" lie
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that this process may still take without swapping or being killed.
+    """Bytes that this process may still take without swapping, being refused or killed.
 
-    The least of what the machine has available and what the control groups of the process (a
-    container's, a batch system's) leave it; memory that holds files and can be freed counts as
-    free.
+    The least of what the machine has available, what the control groups of the process (a
+    container's, a batch system's) leave it, and what its own limits do (``ulimit -v``, ``-d``);
+    memory that holds files and can be freed counts as free.
 
     Parameters
     ----------
@@ -43,7 +43,8 @@ def available_memory(root: Path = Path("/")) -> int | None:
     found = re.search(r"^MemAvailable:\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
     if found is None:
         return None
-    return max(0, min([int(found[1]) * 1024, *_left_in_groups(root)]))
+    left = [int(found[1]) * 1024, *_left_in_groups(root), *_left_under_own_limits(root)]
+    return max(0, min(left))
 
 
 def require_memory(needed: int, max_memory: int | None, cure: str) -> None:
@@ -94,6 +95,16 @@ def shown(n_bytes: int) -> str:
     ('1.2 MB', '42.0 GB')
     """
     return f"{n_bytes / 1e6:,.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:,.1f} GB"
+
+
+def _left_under_own_limits(root: Path) -> Iterator[int]:
+    """Bytes left of each limit that was set for the process itself."""
+    pages = _text(root / "proc/self/statm").split()
+    limits = _text(root / "proc/self/limits")
+    for name, field in (("Max address space", 0), ("Max data size", 5)):
+        found = re.search(rf"^{name} +(\d+)", limits, re.MULTILINE)
+        if found and len(pages) > field:
+            yield int(found[1]) - int(pages[field]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:

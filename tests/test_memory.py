@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import mmap
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from geoquant.errors import InputError, ResourceError
+from geoquant.files import write_npy
 from geoquant.memory import available_memory, require_memory, resident_bytes, shown
 
 if TYPE_CHECKING:
@@ -127,3 +131,53 @@ def test_numbers_of_bytes_are_shown_in_decimal_units() -> None:
         "1.0 GB",
         "1,234.0 GB",
     ]
+
+
+LIMITS = "Max address space  {}  unlimited  bytes\nMax data size  {}  9  bytes\n"
+
+
+@pytest.mark.parametrize(
+    ("space", "data", "expected"),
+    [
+        ("unlimited", "unlimited", 4000 * 1024),
+        (30 * mmap.PAGESIZE, "unlimited", 10 * mmap.PAGESIZE),
+        ("unlimited", 30 * mmap.PAGESIZE, 25 * mmap.PAGESIZE),
+        (30 * mmap.PAGESIZE, 6 * mmap.PAGESIZE, mmap.PAGESIZE),
+        (mmap.PAGESIZE, "unlimited", 0),
+    ],
+)
+def test_limits_of_the_process_count(
+    tmp_path: Path, space: object, data: object, expected: int
+) -> None:
+    """What ``ulimit`` sets, less what the process has of it."""
+    files = {
+        "proc/meminfo": MEMINFO,
+        "proc/self/limits": LIMITS.format(space, data),
+        "proc/self/statm": "20 9 8 1 0 5 0\n",
+    }
+    assert available_memory(machine(tmp_path, files)) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are read from /proc")
+@pytest.mark.parametrize(("beyond", "said"), [(100, "to read it"), (400, "this needs about")])
+def test_fit_under_a_limit_of_address_space_is_refused(
+    tmp_path: Path, beyond: int, said: str
+) -> None:
+    """In one line, with exit code 4, before it has begun: too little for the file, or the fit."""
+    write_npy(tmp_path / "z.npy", np.zeros((2_000_000, 32), np.float32))
+    script = (
+        "import re, resource, sys\n"
+        "import geoquant.fit, scipy.sparse, sklearn.neighbors\n"  # what a fit needs is there
+        "from geoquant.cli import main\n"
+        "held = 1024 * int(re.search(r'VmSize:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, (held + ({beyond} << 20),) * 2)\n"
+        "sys.exit(main(['fit', 'z.npy', '-k', '8']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["z.npy"]
