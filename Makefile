@@ -21,7 +21,7 @@ SANITIZED_TESTS = tests/graph tests/clustering tests/test_*.py --ignore=tests/te
 	--ignore=tests/test_project.py --deselect=tests/test_estimate.py::test_peak_memory_is_as_said
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-hard test-debug test-narrow test-sanitize lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture clean
+.PHONY: help setup demo test test-slow test-hard test-debug test-narrow test-sanitize test-lowest audit lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,24 @@ test-narrow: setup  ## run kernels whose nodes have 16 bits at the end of their 
 
 test-sanitize: setup  ## run tests with kernels that stop at a wrong address or undefined behaviour
 	$(call test_build,sanitize,BUILD_TYPE == "debug",$(SANITIZED_TESTS),$(SANITIZED))
+
+test-lowest: .venv-lowest/stamp  ## run the tests with the lowest releases that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest -W default $(LOWEST_TESTS)
+
+# Warnings of old releases are theirs. PyTorch is the same as in setup, so what needs it is not tried again.
+LOWEST_TESTS = tests geoquant --ignore=tests/torch --ignore=tests/benchmarks --ignore=geoquant/torch
+
+.venv-lowest/stamp: .venv/stamp .ci/lowest_versions.py
+	$(PYTHON) -m venv .venv-lowest
+	$(BIN)/python .ci/lowest_versions.py > .venv-lowest/requirements.txt
+	.venv-lowest/bin/pip install --quiet -r .venv-lowest/requirements.txt
+	.venv-lowest/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+audit:  ## look for known weaknesses of the pinned releases; needs the index's advisories
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check
@@ -109,5 +127,5 @@ picture: setup  ## draw the picture of the README
 	$(BIN)/python docs/make_picture.py
 
 clean:  ## remove what was built, .venv included
-	rm -rf .venv build dist *.egg-info geoquant/_core*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lowest .venv-audit build dist *.egg-info geoquant/_core*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find geoquant tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -235,7 +235,10 @@ def test_distances_to_centres_agree_with_an_attached_node(seed: int) -> None:
     for new in range(n_new):
         edges = graph.to_scipy().tocoo()
         # Directed: the new node is reached, and is no short cut between its neighbours.
-        row, column = np.r_[edges.coords[0], index[new]], np.r_[edges.coords[1], [n] * k]
+        row, column = (
+            np.r_[edges.coords[0], index[new]],
+            np.r_[edges.coords[1], np.full(k, n, np.int32)],
+        )
         attached = csr_array((np.r_[edges.data, step[new]], (row, column)), shape=(n + 1, n + 1))
         paths = dijkstra(attached.astype(np.float64), indices=centres)
         np.testing.assert_array_equal(found[new], paths[:, n])

@@ -271,7 +271,10 @@ class Graph:
         from scipy.sparse import csr_array
 
         shape = (self.n_nodes, self.n_nodes)
-        return csr_array((self.lengths, self.indices, self.indptr), shape=shape)
+        # Older releases of scipy have no shortest paths for indices of 64 bits.
+        is_narrow = self.indices.size <= np.iinfo(np.int32).max
+        indptr = self.indptr.astype(np.int32) if is_narrow else self.indptr
+        return csr_array((self.lengths, self.indices, indptr), shape=shape)
 
     @property
     def n_nodes(self) -> int:
