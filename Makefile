@@ -8,7 +8,7 @@ define test_build
 	GEOQUANT_BUILD=$(1) $(BIN)/python setup.py --quiet build_ext --build-lib build/$(1)/lib --build-temp build/$(1)/temp
 	rm -rf build/$(1)/tree
 	mkdir -p build/$(1)/tree
-	tar -cf - --exclude='*.so' --exclude=__pycache__ geoquant tests pyproject.toml | tar -xf - -C build/$(1)/tree
+	tar -cf - --exclude='*.so' --exclude=__pycache__ --exclude=results geoquant tests benchmarks pyproject.toml | tar -xf - -C build/$(1)/tree
 	cp build/$(1)/lib/geoquant/_core*.so build/$(1)/tree/geoquant
 	cd build/$(1)/tree && $(4) $(CURDIR)/$(BIN)/python -c 'from geoquant import _core; assert _core.$(2), _core'
 	cd build/$(1)/tree && $(4) $(CURDIR)/$(BIN)/python -m pytest $(3)
@@ -16,6 +16,7 @@ endef
 # Python itself is not built with the sanitizers, so their libraries come first; it never frees all.
 SANITIZED = LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+FIGURES = GEOQUANT_FIGURES=$(CURDIR)/docs/reliability.json
 # Not those that count memory, which the sanitizers take too, nor those of the tree itself.
 SANITIZED_TESTS = tests/graph tests/clustering tests/test_*.py --ignore=tests/test_memory.py \
 	--ignore=tests/test_project.py --deselect=tests/test_estimate.py::test_peak_memory_is_as_said
@@ -44,7 +45,8 @@ test-slow: setup  ## run the tests that need minutes
 	$(BIN)/pytest -m slow
 
 test-hard: setup  ## run campaigns of many cases: damaged files, random graphs, kills, interruptions
-	GEOQUANT_FIGURES=$(CURDIR)/docs/reliability.json $(BIN)/pytest -m hard tests/hard
+	$(FIGURES) $(BIN)/pytest -m hard tests/hard --ignore=tests/hard/test_damaged_files.py
+	$(call test_build,sanitize,BUILD_TYPE == "sanitize",-m hard tests/hard/test_damaged_files.py,$(FIGURES) $(SANITIZED))
 
 test-debug: setup  ## run the kernels' tests with their asserts on
 	$(call test_build,debug,BUILD_TYPE == "debug",tests/graph tests/clustering tests/test_kernels.py)
@@ -53,7 +55,7 @@ test-narrow: setup  ## run kernels whose nodes have 16 bits at the end of their 
 	$(call test_build,narrow,NODE_BITS == 16,tests/test_node_numbers.py)
 
 test-sanitize: setup  ## run tests with kernels that stop at a wrong address or undefined behaviour
-	$(call test_build,sanitize,BUILD_TYPE == "debug",$(SANITIZED_TESTS),$(SANITIZED))
+	$(call test_build,sanitize,BUILD_TYPE == "sanitize",$(SANITIZED_TESTS),$(SANITIZED))
 
 test-lowest: .venv-lowest/stamp  ## run the tests with the lowest releases that pyproject.toml allows
 	.venv-lowest/bin/python -m pytest -W default $(LOWEST_TESTS)

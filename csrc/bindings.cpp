@@ -8,7 +8,9 @@ namespace geoquant {
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Compiled kernels of geoquant; see the headers in csrc/ for what each computes.";
-#ifdef NDEBUG
+#if defined(__SANITIZE_ADDRESS__)
+  m.attr("BUILD_TYPE") = "sanitize";
+#elif defined(NDEBUG)
   m.attr("BUILD_TYPE") = "release";
 #else
   m.attr("BUILD_TYPE") = "debug";

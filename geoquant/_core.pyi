@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 NODE_BITS: Final[int]
-BUILD_TYPE: Final[Literal["release", "debug"]]
+BUILD_TYPE: Final[Literal["release", "debug", "sanitize"]]
 
 _Progress: TypeAlias = Callable[[int, int], None] | None
 _Int32: TypeAlias = npt.NDArray[np.int32]

@@ -30,7 +30,7 @@ def int32(*values: int) -> np.ndarray:
 
 def test_build_type_is_told() -> None:
     """The extension says whether its asserts are on."""
-    assert _core.BUILD_TYPE in ("release", "debug")
+    assert _core.BUILD_TYPE in ("release", "debug", "sanitize")
 
 
 @pytest.mark.parametrize(
