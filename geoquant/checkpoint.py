@@ -16,6 +16,7 @@ from geoquant.files import (
     PathLike,
     content_hash,
     read_safetensors,
+    system_errors_name,
     write_safetensors,
 )
 
@@ -50,6 +51,8 @@ class Checkpoint:
     ------
     InputError
         If the folder holds a checkpoint and `resume` is false.
+    ResourceError, OSError
+        If the folder cannot be made.
 
     Examples
     --------
@@ -69,7 +72,8 @@ class Checkpoint:
     ) -> None:
         self.folder = os.fspath(folder)
         self._identity = json.loads(json.dumps(identity, sort_keys=True))
-        os.makedirs(self.folder, exist_ok=True)
+        with system_errors_name(self.folder):
+            os.makedirs(self.folder, exist_ok=True)
         if _kept_files(self.folder) and not resume:
             raise InputError(
                 f"the folder {self.folder!r} holds the checkpoint of a fit that was stopped; go on "

@@ -144,16 +144,16 @@ def write_together(files: Mapping[PathLike, Bytes | Iterable[Bytes]]) -> None:
             blocks = (data,) if isinstance(data, bytes | bytearray | memoryview) else data
             _write_temporary(path, temporaries[path], blocks)
         for path, temporary in temporaries.items():
-            with _system_errors_name(path):
+            with system_errors_name(path):
                 os.replace(temporary, targets[path])
         for path, folder in folders.items():
-            with _system_errors_name(path):
+            with system_errors_name(path):
                 _sync_folder(folder)
 
 
 def _held_folder(path: PathLike, target: str, cleanup: ExitStack) -> int | None:
     """The folder of a target that can be replaced, open until `cleanup`."""
-    with _system_errors_name(path):
+    with system_errors_name(path):
         _check_target(target)
         folder = _open_folder(os.path.dirname(target))
     if folder is not None:
@@ -179,16 +179,16 @@ def _temporary_name(target: str) -> str:
 
 def _write_temporary(path: PathLike, temporary: str, blocks: Iterable[Bytes]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with _system_errors_name(path):
+    with system_errors_name(path):
         descriptor = os.open(temporary, flags, 0o666)
     try:
         for block in blocks:
-            with _system_errors_name(path):
+            with system_errors_name(path):
                 _write_all(descriptor, block)
-        with _system_errors_name(path):
+        with system_errors_name(path):
             os.fsync(descriptor)
     finally:
-        with _system_errors_name(path):
+        with system_errors_name(path):
             os.close(descriptor)
 
 
@@ -202,8 +202,18 @@ def _write_all(descriptor: int, block: Bytes) -> None:
 
 
 @contextmanager
-def _system_errors_name(path: PathLike) -> Iterator[None]:
-    """Give errors of the system the name of the file; a full disk becomes ResourceError."""
+def system_errors_name(path: PathLike) -> Iterator[None]:
+    """Give errors of the system the name of the file; a full disk becomes ResourceError.
+
+    Examples
+    --------
+    >>> from geoquant.files import system_errors_name
+    >>> with system_errors_name("out"):
+    ...     raise OSError(5, "Input/output error")
+    Traceback (most recent call last):
+        ...
+    OSError: [Errno 5] Input/output error: 'out'
+    """
     try:
         yield
     except OSError as error:
@@ -551,27 +561,44 @@ def open_regular(path: PathLike) -> Iterator[io.BufferedReader]:
         ...
     geoquant.errors.FileFormatError: nowhere.npy: no such file
     """
-    # Without O_NONBLOCK, opening a pipe would wait for a writer.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with _read_errors_name(path), _opened(path) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise _not_regular(path)
+        yield stream
+
+
+def _opened(path: PathLike) -> io.BufferedReader:
     try:
-        descriptor = os.open(path, flags)
+        # The stream opens its descriptor itself, so that none is left where that fails half-way.
+        return open(os.fspath(path), "rb", opener=_open_without_waiting)
     except FileNotFoundError as error:
         raise FileFormatError(f"{os.fspath(path)}: no such file") from error
+    except IsADirectoryError as error:
+        raise _not_regular(path) from error
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{os.fspath(path)!r}: cannot be opened: {error}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileFormatError(f"{os.fspath(path)}: is not a regular file; name a file on disk")
-    with os.fdopen(descriptor, "rb") as stream:
-        try:
-            yield stream
-        except OSError as error:
-            if error.errno == errno.ENOMEM:
-                raise ResourceError(
-                    f"{os.fspath(path)}: there is no memory to read it; free some, or take a "
-                    "machine with more"
-                ) from error
-            raise FileFormatError(f"{os.fspath(path)}: cannot be read: {error}") from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Without O_NONBLOCK, opening a pipe would wait for a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _not_regular(path: PathLike) -> FileFormatError:
+    return FileFormatError(f"{os.fspath(path)}: is not a regular file; name a file on disk")
+
+
+@contextmanager
+def _read_errors_name(path: PathLike) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise ResourceError(
+                f"{os.fspath(path)}: there is no memory to read it; free some, or take a machine "
+                "with more"
+            ) from error
+        raise FileFormatError(f"{os.fspath(path)}: cannot be read: {error}") from error
 
 
 def read_json_object(path: PathLike, *, max_bytes: int = MAX_HEADER_BYTES) -> dict[str, Any]:

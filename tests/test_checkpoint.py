@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import geoquant as gq
 from geoquant.checkpoint import Checkpoint, array_hash, remove_checkpoint
 from geoquant.clustering.alternate import Step
-from geoquant.errors import FileFormatError, InputError
+from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import HASH_KEY, content_hash, write_safetensors
 
 if TYPE_CHECKING:
@@ -310,3 +312,14 @@ def test_kept_checkpoint_makes_a_fit_again_without_work(
         remove_checkpoint(tmp_path)
         assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
     remove_checkpoint(tmp_path / "nowhere")
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is ResourceError for the folder as for the files in it."""
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("geoquant.checkpoint.os.makedirs", fail)
+    with pytest.raises(ResourceError, match="new: cannot be written, No space left"):
+        Checkpoint(tmp_path / "new", {})

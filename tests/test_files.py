@@ -27,6 +27,7 @@ from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import (
     byte_count,
     content_hash,
+    open_regular,
     read_safetensors,
     safetensors_names,
     write_atomically,
@@ -309,6 +310,28 @@ def test_other_files_are_not_swept(tmp_path: Path) -> None:
     before = names_in(tmp_path)
     write_atomically(path, NEW)
     assert names_in(tmp_path) == sorted([*before, "out"])
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(errno.EIO, FileFormatError), (errno.ENOMEM, ResourceError)]
+)
+def test_file_that_cannot_be_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    """A file that opens and then cannot be used is an error of a reader, and is closed again."""
+    (tmp_path / "in").write_bytes(OLD)
+    streams = []
+
+    def fail(descriptor: int) -> None:
+        streams.append(descriptor)
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fstat", fail)
+        with pytest.raises(kind, match="in: "), open_regular(tmp_path / "in"):
+            pass
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(streams[0])
 
 
 # -------------------------------------------------------------------------------------- npy

@@ -18,6 +18,7 @@ from geoquant.files import (
     read_json_object,
     read_safetensors,
     safetensors_blocks,
+    system_errors_name,
     write_together,
 )
 
@@ -60,7 +61,8 @@ class Pretrained(PyTorchModelHubMixin):
             If the files cannot be written.
         """
         folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        with system_errors_name(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         files: dict[PathLike, Any] = {
             folder / CONFIG_FILE: self._config_bytes(),
             folder / WEIGHTS_FILE: safetensors_blocks(_arrays_of(self), {"format": "pt"}),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
-from geoquant.errors import FileFormatError, InputError
+from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import read_safetensors
 from geoquant.torch import (
     VAE,
@@ -92,6 +94,17 @@ def test_saved_is_loaded(kind: type[VAE | VQVAE], tmp_path: Path) -> None:
     loaded = load_model(tmp_path)
     assert type(loaded) is kind
     assert torch.equal(loaded(images()), model(images()))
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is ResourceError for the folder as for the files in it."""
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("geoquant.torch.pretrained.Path.mkdir", fail)
+    with pytest.raises(ResourceError, match="new: cannot be written, No space left"):
+        GRUPrior(2, 2).save_pretrained(tmp_path / "new")
 
 
 def test_other_models_are_refused(tmp_path: Path) -> None:
