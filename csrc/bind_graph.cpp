@@ -23,6 +23,11 @@ using namespace py::literals;
 
 namespace {
 
+py::object bind_graph_arrays(const Array<EdgeOffset>& indptr, const Array<NodeId>& indices,
+                             const Array<float>& lengths) {
+  return owned_graph(std::make_unique<GraphArrays>(indptr, indices, lengths));
+}
+
 py::tuple bind_nearest_source(GraphArrays& graph, const Array<NodeId>& sources) {
   const auto nodes = graph.packed(sources, "sources");
   RunControl control = run_control(py::none());
@@ -83,7 +88,7 @@ py::tuple bind_contracted_graph(GraphArrays& graph, const Array<NodeId>& sources
           contracted_graph(graph.view(), nearest, static_cast<NodeId>(nodes.size()), control));
     });
   }
-  return py::make_tuple(py::cast(std::move(contracted)), owned_array(std::move(cell)));
+  return py::make_tuple(owned_graph(std::move(contracted)), owned_array(std::move(cell)));
 }
 
 py::array_t<NodeId> bind_connected_components(const GraphArrays& graph) {
@@ -173,10 +178,8 @@ void bind_graph(py::module_& m) {
       .value("ORDER", CsrDefect::kOrder)
       .value("ASYMMETRIC", CsrDefect::kAsymmetric)
       .finalize();
-  py::class_<GraphArrays>(m, "GraphArrays")
-      .def(py::init<Array<EdgeOffset>, Array<NodeId>, Array<float>>(),
-           py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
-           py::arg("lengths").noconvert());
+  m.def("graph_arrays", &bind_graph_arrays, py::arg("indptr").noconvert(),
+        py::arg("indices").noconvert(), py::arg("lengths").noconvert());
   m.def("nearest_source", &bind_nearest_source, "graph"_a, py::arg("sources").noconvert());
   m.def("two_nearest_sources", &bind_two_nearest_sources, "graph"_a,
         py::arg("sources").noconvert());

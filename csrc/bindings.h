@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,10 +55,12 @@ inline void require_in_range(const Array<NodeId>& nodes, NodeId least, NodeId n_
 // Hands a vector over to NumPy without copying it.
 template <class T>
 py::array_t<T> owned_array(std::vector<T>&& values, std::vector<py::ssize_t> shape = {}) {
-  auto* heap = new std::vector<T>(std::move(values));
-  py::capsule owner(heap, [](void* p) { delete static_cast<std::vector<T>*>(p); });
-  if (shape.empty()) shape = {static_cast<py::ssize_t>(heap->size())};
-  return py::array_t<T>(shape, heap->data(), owner);
+  if (shape.empty()) shape = {static_cast<py::ssize_t>(values.size())};
+  auto kept = std::make_unique<std::vector<T>>(std::move(values));
+  const T* const data = kept->data();
+  py::capsule owner(kept.get(), [](void* p) { delete static_cast<std::vector<T>*>(p); });
+  kept.release();  // now, not before: there may be no memory for the capsule
+  return py::array_t<T>(shape, data, owner);
 }
 
 inline void interrupt_if_signalled() {

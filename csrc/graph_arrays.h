@@ -96,3 +96,49 @@ class GraphArrays {
 };
 
 }  // namespace geoquant
+
+// Python holds a graph in a capsule. An instance of a pybind11 class would have to be registered
+// once it is made, and if there is no memory for that pybind11 3.1 ends the process, or frees
+// twice.
+namespace pybind11::detail {
+
+template <>
+class type_caster<geoquant::GraphArrays> {
+ public:
+  static constexpr auto name = const_name("GraphArrays");
+  template <class>
+  using cast_op_type = geoquant::GraphArrays&;
+
+  bool load(handle source, bool) {
+    if (!PyCapsule_IsValid(source.ptr(), kName)) return false;
+    graph_ = pointer_of(source.ptr());
+    return true;
+  }
+  operator geoquant::GraphArrays&() { return *graph_; }
+
+  static object owned(std::unique_ptr<geoquant::GraphArrays> graph) {
+    PyObject* const capsule = PyCapsule_New(graph.get(), kName,
+                                            [](PyObject* dying) { delete pointer_of(dying); });
+    if (!capsule) throw error_already_set();
+    graph.release();
+    return reinterpret_steal<object>(capsule);
+  }
+
+ private:
+  static constexpr const char* kName = "geoquant.GraphArrays";
+  static geoquant::GraphArrays* pointer_of(PyObject* capsule) {
+    return static_cast<geoquant::GraphArrays*>(PyCapsule_GetPointer(capsule, kName));
+  }
+
+  geoquant::GraphArrays* graph_ = nullptr;
+};
+
+}  // namespace pybind11::detail
+
+namespace geoquant {
+
+inline py::object owned_graph(std::unique_ptr<GraphArrays> graph) {
+  return py::detail::type_caster<GraphArrays>::owned(std::move(graph));
+}
+
+}  // namespace geoquant

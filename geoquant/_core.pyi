@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, type_check_only
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ _Int64: TypeAlias = npt.NDArray[np.int64]
 _Float32: TypeAlias = npt.NDArray[np.float32]
 _Float64: TypeAlias = npt.NDArray[np.float64]
 
-class GraphArrays:
-    def __init__(self, indptr: _Int64, indices: _Int32, lengths: _Float32) -> None: ...
+@type_check_only  # a capsule
+class GraphArrays: ...
 
+def graph_arrays(indptr: _Int64, indices: _Int32, lengths: _Float32) -> GraphArrays: ...
 def nearest_source(graph: GraphArrays, sources: _Int32) -> tuple[_Float64, _Int32, _Int32]: ...
 def two_nearest_sources(graph: GraphArrays, sources: _Int32) -> tuple[_Float64, _Int32]: ...
 def kmeanspp_seeds(

@@ -93,7 +93,7 @@ def test_graph_kernels_convert_nothing(kernel: str, arguments: tuple) -> None:
 def test_graph_arrays_refuse(indptr: list, indices: list, lengths: list, message: str) -> None:
     """Arrays of a graph that contradict one another are refused."""
     with pytest.raises(ValueError, match=message):
-        _core.GraphArrays(np.array(indptr, np.int64), int32(*indices), np.float32(lengths))
+        _core.graph_arrays(np.array(indptr, np.int64), int32(*indices), np.float32(lengths))
 
 
 SQUARE = np.float32([[0, 0], [0, 1], [3, 0], [3, 1]])
@@ -289,7 +289,7 @@ def test_graph_check_refuses(indptr: list, indices: list, n_lengths: int, messag
 
 
 NO_EDGES = (
-    "_core.GraphArrays(np.zeros(4, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))"
+    "_core.graph_arrays(np.zeros(4, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))"
 )
 CALLS = {
     "a negative number of nodes": "_core.symmetric_csr("

@@ -183,7 +183,7 @@ def test_one_row_more_is_refused() -> None:
     empty = np.zeros(n + 1, np.int64), np.empty(0, NodeNumber), np.empty(0, np.float32)
     named = np.zeros((n, 1), NodeNumber), np.zeros((n, 1), np.float32)
     for call, arguments in (
-        (_core.GraphArrays, empty),
+        (_core.graph_arrays, empty),
         (_core.csr_defect, empty),
         (_core.neighbor_csr, named),
     ):

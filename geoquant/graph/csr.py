@@ -289,7 +289,7 @@ class Graph:
     @cached_property
     def arrays(self) -> _core.GraphArrays:
         """The graph as the compiled kernels take it."""
-        return _core.GraphArrays(self.indptr, self.indices, self.lengths)
+        return _core.graph_arrays(self.indptr, self.indices, self.lengths)
 
     def _place_of(self, node: int, neighbor: int) -> int:
         """Where a new neighbour of `node` belongs among the entries."""
