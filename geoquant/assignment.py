@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from geoquant.errors import InputError
+from geoquant.errors import InputError, memory_errors_typed
 from geoquant.graph.knn import nearest_neighbors
 from geoquant.graph.shortest_paths import nearest_source
 
@@ -30,6 +30,7 @@ class Assignment(NamedTuple):
     distance: npt.NDArray[np.float64]
 
 
+@memory_errors_typed()
 def assign(
     latents: npt.ArrayLike,
     anchors: npt.NDArray[np.float32],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from geoquant.errors import FileFormatError, InputError
+from geoquant.errors import FileFormatError, InputError, memory_errors_typed
 from geoquant.files import (
     HASH_KEY,
     PathLike,
@@ -204,6 +204,7 @@ class Codebook:
         """Number of anchors, m."""
         return len(self.anchors)
 
+    @memory_errors_typed()
     def assign(
         self,
         latents: npt.ArrayLike,

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class GeoquantError(Exception):
     """Base of every error that geoquant raises on purpose."""
@@ -21,3 +27,26 @@ class FileFormatError(GeoquantError, ValueError):
 
 class ResourceError(GeoquantError, MemoryError):
     """Memory or disk does not suffice."""
+
+
+@contextmanager
+def memory_errors_typed() -> Iterator[None]:
+    """Turn NumPy's errors for lack of memory into ResourceError; also a decorator.
+
+    Examples
+    --------
+    >>> from geoquant.errors import memory_errors_typed
+    >>> with memory_errors_typed():
+    ...     raise MemoryError("Unable to allocate 8. TiB")
+    Traceback (most recent call last):
+        ...
+    geoquant.errors.ResourceError: not enough memory: Unable to allocate 8. TiB; give fewer ...
+    """
+    try:
+        yield
+    except ResourceError:
+        raise
+    except MemoryError as error:
+        raise ResourceError(
+            f"not enough memory: {error}; give fewer latents, or free some memory"
+        ) from error

@@ -17,7 +17,7 @@ from geoquant.clustering.kmedoids import cell_means, geodesic_kmedoids
 from geoquant.codebook import Codebook
 from geoquant.cost import bytes_by_stage, shape_of_fit
 from geoquant.distinct import DistinctRows, distinct_rows
-from geoquant.errors import InputError
+from geoquant.errors import InputError, memory_errors_typed
 from geoquant.graph.components import bridge_components, connected_components, require_connected
 from geoquant.graph.csr import Graph, check_nodes
 from geoquant.graph.edge_lengths import output_lengths, with_lengths
@@ -72,6 +72,7 @@ class FittedCodebook:
     seconds: dict[str, float]
 
 
+@memory_errors_typed()
 def fit_codebook(
     latents: npt.ArrayLike,
     n_clusters: int = 8,
@@ -194,6 +195,7 @@ def fit_codebook(
     )
 
 
+@memory_errors_typed()
 def fit_distinct(
     x: npt.NDArray[np.float32],
     rows: DistinctRows,

@@ -19,7 +19,7 @@ from geoquant.codebook import (
     metadata_json,
     require_content,
 )
-from geoquant.errors import InputError
+from geoquant.errors import InputError, memory_errors_typed
 from geoquant.files import (
     HASH_KEY,
     PathLike,
@@ -125,6 +125,7 @@ class MultistageCodebook:
         dims = [stage.dim for stage in self.stages]
         return dims[0] if self.kind == "residual" else sum(dims)
 
+    @memory_errors_typed()
     def assign(self, latents: npt.ArrayLike, *, n_jobs: int | None = None) -> Int32Array:
         """Codes of latents, each on its own: nothing depends on what else is in the batch.
 

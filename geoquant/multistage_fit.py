@@ -17,7 +17,7 @@ from geoquant.checkpoint import PART_PREFIX, Checkpoint, array_hash, remove_chec
 from geoquant.clustering.seeding import as_generator
 from geoquant.codebook import Codebook
 from geoquant.distinct import distinct_rows
-from geoquant.errors import InputError
+from geoquant.errors import InputError, memory_errors_typed
 from geoquant.fit import check_checkpoint_arguments, fit_codebook
 from geoquant.latents import check_latents
 from geoquant.multistage import (
@@ -66,6 +66,7 @@ class FittedMultistage:
     refit_seconds: float = 0.0
 
 
+@memory_errors_typed()
 def fit_multistage(
     latents: npt.ArrayLike,
     n_clusters: int | Sequence[int] = 64,

@@ -399,3 +399,35 @@ def test_threads_leave_no_trace_on_errors() -> None:
         len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0,
     )
     assert after == before
+
+
+#: Runs a kernel where the process may take half a GiB more than it has.
+LIMITED = """
+import resource, sys
+import numpy as np
+from geoquant import _core
+from geoquant.errors import ResourceError
+points = np.zeros((20_000, 2), np.float32)
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (1 << 29), -1))
+try:
+    _core.knn_search(points, points[: int(sys.argv[1])], int(sys.argv[2]), None, int(sys.argv[3]))
+except ResourceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="the sanitizers take memory of their own")
+@pytest.mark.parametrize(
+    ("n_queries", "n_kept", "n_threads", "message"),
+    [(20_000, 19_999, 1, "not enough memory"), (100, 1, 9_999, "starts no more threads")],
+)
+def test_lack_of_memory_and_threads(
+    n_queries: int, n_kept: int, n_threads: int, message: str
+) -> None:
+    """What the system refuses is a ResourceError that says what to do."""
+    numbers = map(str, (n_queries, n_kept, n_threads))
+    command = [sys.executable, "-c", LIMITED, *numbers]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert message in run.stdout, run.stderr

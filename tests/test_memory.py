@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import geoquant as gq
 from geoquant.errors import InputError, ResourceError
 from geoquant.files import write_npy
 from geoquant.memory import available_memory, require_memory, resident_bytes, shown
@@ -17,6 +18,8 @@ from geoquant.memory import available_memory, require_memory, resident_bytes, sh
 if TYPE_CHECKING:
     from pathlib import Path
 
+GRAPH = gq.Graph.from_edges(3, [0, 1], [1, 2], [1.0, 1.0])
+BOOK = gq.fit_codebook([[0.0], [1.0], [8.0]], 2, random_state=0).codebook
 MEMINFO = "MemTotal:  9000 kB\nMemFree:  100 kB\nMemAvailable:  4000 kB\n"
 
 
@@ -181,3 +184,28 @@ def test_fit_under_a_limit_of_address_space_is_refused(
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["z.npy"]
+
+
+@pytest.mark.parametrize(
+    ("call", "part"),
+    [
+        (lambda x: gq.fit_codebook(x, 2), "geoquant.fit.check_latents"),
+        (lambda x: gq.fit_codebook(x, 2), "geoquant.graph.knn.check_latents"),
+        (lambda x: gq.fit_multistage(x, 2), "geoquant.multistage_fit.check_latents"),
+        (gq.knn_graph, "geoquant.graph.knn.check_latents"),
+        (lambda x: gq.nearest_neighbors(x, 1), "geoquant.graph.knn.check_latents"),
+        (lambda x: BOOK.assign(x), "geoquant.codebook.check_latents"),
+        (lambda x: gq.nearest_source(GRAPH, [0]), "geoquant.graph.shortest_paths.check_nodes"),
+        (lambda x: gq.geodesic_kmedoids(GRAPH, 2), "geoquant.clustering.kmedoids.as_generator"),
+    ],
+)
+def test_arrays_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, call: Any, part: str) -> None:
+    """NumPy's MemoryError becomes ResourceError on the way out."""
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise MemoryError("Unable to allocate 8 TiB")
+
+    x = np.arange(4, dtype=np.float32)[:, None]
+    monkeypatch.setattr(part, refuse)
+    with pytest.raises(ResourceError, match="not enough memory: Unable to allocate 8 TiB"):
+        call(x)

@@ -24,7 +24,7 @@ from geoquant.clustering.swap import (
     perturb,
     swap,
 )
-from geoquant.errors import InputError
+from geoquant.errors import InputError, memory_errors_typed
 from geoquant.graph.components import require_connected
 from geoquant.graph.shortest_paths import nearest_source
 from geoquant.latents import check_latents, check_sample_weight
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 ALGORITHMS = ("auto", "swap", "alternate")
 
 
+@memory_errors_typed()
 def geodesic_kmedoids(
     graph: Graph,
     n_clusters: int = 8,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoquant import _core
-from geoquant.errors import InputError, NotConnectedError
+from geoquant.errors import InputError, NotConnectedError, memory_errors_typed
 from geoquant.graph.knn import nearest_neighbors
 from geoquant.latents import check_latents
 
@@ -94,6 +94,7 @@ def require_connected(graph: Graph) -> None:
     )
 
 
+@memory_errors_typed()
 def bridge_components(
     graph: Graph, latents: npt.ArrayLike, *, n_jobs: int | None = None
 ) -> Bridged:

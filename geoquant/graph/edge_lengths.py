@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoquant import _core
-from geoquant.errors import InputError
+from geoquant.errors import InputError, memory_errors_typed
 from geoquant.graph.csr import Graph
 from geoquant.latents import check_latents
 from geoquant.progress import n_threads, of_stage
@@ -81,6 +81,7 @@ def edge_ends(graph: Graph) -> npt.NDArray[np.int32]:
     return np.stack([row[is_upper], graph.indices[is_upper]], axis=1)
 
 
+@memory_errors_typed()
 def output_lengths(
     graph: Graph,
     outputs: npt.ArrayLike,

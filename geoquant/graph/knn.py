@@ -10,7 +10,7 @@ import numpy.typing as npt
 from geoquant import _core
 from geoquant.arguments import check_count, check_share
 from geoquant.distinct import distinct_rows
-from geoquant.errors import InputError
+from geoquant.errors import InputError, memory_errors_typed
 from geoquant.graph.cells import (
     Cells,
     Points,
@@ -79,6 +79,7 @@ class Neighbors(NamedTuple):
     recall: float
 
 
+@memory_errors_typed()
 def nearest_neighbors(
     points: npt.ArrayLike,
     n_neighbors: int,
@@ -151,6 +152,7 @@ def nearest_neighbors(
     return Neighbors(*found, recall=1.0)
 
 
+@memory_errors_typed()
 def knn_graph(
     latents: npt.ArrayLike,
     n_neighbors: int = 10,

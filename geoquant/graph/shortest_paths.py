@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoquant import _core
-from geoquant.errors import InputError
+from geoquant.errors import InputError, memory_errors_typed
 from geoquant.graph.csr import Graph, check_nodes
 
 
@@ -45,6 +45,7 @@ class TwoNearestSources(NamedTuple):
     source: npt.NDArray[np.int32]
 
 
+@memory_errors_typed()
 def nearest_source(graph: Graph, sources: npt.ArrayLike) -> NearestSource:
     """Find the nearest of several sources for every node, in one pass.
 
@@ -89,6 +90,7 @@ def nearest_source(graph: Graph, sources: npt.ArrayLike) -> NearestSource:
     return NearestSource(*_core.nearest_source(graph.arrays, nodes))
 
 
+@memory_errors_typed()
 def two_nearest_sources(graph: Graph, sources: npt.ArrayLike) -> TwoNearestSources:
     """Find the two nearest of several distinct sources for every node, in one pass.
 
