@@ -44,7 +44,7 @@ test: setup  ## run the tests and the examples in docstrings
 test-slow: setup  ## run the tests that need minutes
 	$(BIN)/pytest -m slow
 
-test-hard: setup  ## run campaigns of many cases: damaged files, random graphs, kills, interruptions
+test-hard: setup  ## run campaigns of many cases: damaged files, random graphs, kills, failures
 	$(FIGURES) $(BIN)/pytest -m hard tests/hard --ignore=tests/hard/test_damaged_files.py
 	$(call test_build,sanitize,BUILD_TYPE == "sanitize",-m hard tests/hard/test_damaged_files.py,$(FIGURES) $(SANITIZED))
 
