@@ -43,6 +43,8 @@ FAILURES: dict[str, tuple[int, ...]] = {
 #: Nothing was written if one of these fails, so success must not be told; unless Python may ask
 #: again, or goes on with the rest.
 ESSENTIAL, HARMLESS = ("write", "fsync", "rename"), (errno.EINTR, HALF)
+#: What may fail once, and what may fail from some moment on, as where a disk is full.
+LASTING = (*ESSENTIAL, "open64", "close", "read")
 X = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
 OLD, NEW = (gq.fit_codebook(X, k, random_state=0, n_jobs=1) for k in (3, 4))
 
@@ -215,27 +217,30 @@ def require_written(error: BaseException | None, code: int) -> None:
         raise Wrong("the error names no file")
 
 
-def points(work: Any, calls: Calls) -> Iterator[tuple[str, int, int]]:
-    """Every call of every kind that the work makes, with every way to fail."""
+def points(work: Any, calls: Calls) -> Iterator[tuple[str, int, int, int]]:
+    """Every call of every kind that the work makes, with every way to fail, once or for good."""
     for name, codes in FAILURES.items():
         work.prepare()
-        calls.failing(name, sys.maxsize, 0)
+        calls.failing(name, 0, 0, 0)
         work.run()
         n_made = calls.n_counted()
-        yield from ((name, at, code) for at in range(1, n_made + 1) for code in codes)
+        for at, code in itertools.product(range(1, n_made + 1), codes):
+            yield name, at, at, code
+            if name in LASTING and code not in HARMLESS:
+                yield name, at, sys.maxsize, code
 
 
-def tried(work: Any, calls: Calls, name: str, at: int, code: int) -> tuple[bool, str]:
+def tried(work: Any, calls: Calls, name: str, first: int, last: int, code: int) -> tuple[bool, str]:
     """Whether a failure was an error, and what is wrong after it, if anything is."""
     work.prepare()
     n_open = len(os.listdir("/proc/self/fd"))
     error: BaseException | None = None
-    calls.failing(name, at, code)
+    calls.failing(name, first, last, code)
     try:
         work.run()
     except (Exception, SystemExit) as caught:  # whatever it is, the check judges it
         error = caught.with_traceback(None)
-    calls.none_failing()
+    calls.failing(name, 0, 0, 0)
     try:
         if isinstance(error, Wrong):
             raise error
@@ -245,7 +250,7 @@ def tried(work: Any, calls: Calls, name: str, at: int, code: int) -> tuple[bool,
         if len(os.listdir("/proc/self/fd")) != n_open:
             raise Wrong("a descriptor is still open")
     except Exception as wrong:
-        return True, f"{name} {at} {code}: {error!r}: {wrong!r}"
+        return True, f"{name} {first} to {last} {code}: {error!r}: {wrong!r}"
     return error is not None, ""
 
 

@@ -158,7 +158,7 @@ def campaign(name: str, n_points: int, first: int) -> dict[str, Any]:
     unclean: list[str] = []
     resident: list[int] = []
     usual = (0, 0)
-    n_failed = 0
+    n_failed = n_in_workers = 0
     for number, at in enumerate(places.tolist()[first:], first):
         # One allocation alone, or all from there on, in turn.
         last = at if number % 2 == 0 else sys.maxsize
@@ -166,6 +166,7 @@ def campaign(name: str, n_points: int, first: int) -> dict[str, Any]:
         signal.alarm(MOST_SECONDS)
         found = outcome(work, allocations, at, last)
         n_failed += found != "done"
+        n_in_workers += allocations.n_in_workers > 0
         if found not in ("done", "ResourceError"):
             unclean.append(f"{at}: {found}")
         if digest(work()) != expected:
@@ -181,6 +182,7 @@ def campaign(name: str, n_points: int, first: int) -> dict[str, Any]:
     return {
         "points": len(places) - first,
         "failed": n_failed,
+        "in_workers": n_in_workers,
         "allocations": allocations.n_counted,
         "unclean": unclean,
         "resident": resident,

@@ -26,16 +26,19 @@ enum { MOST_DESCRIPTORS = 4096 };
 
 static char folder[4096];  // only calls on what is in it are counted
 static char chosen[32];
-static long fails_at;
+static long first_failing_call, last_failing_call;
 static long* n_calls;  // shared with the processes that this one forks
 static int error;
 static char is_in_folder[MOST_DESCRIPTORS];
 
-// From now on, the call `name` on what is in `in_folder` fails for the `at`-th time it is made.
-void faults_set_call(const char* in_folder, const char* name, long at, int with_error) {
+// From now on, the calls `name` on what is in `in_folder` fail from number `first` to number
+// `last`.
+void faults_set_call(const char* in_folder, const char* name, long first, long last,
+                     int with_error) {
   snprintf(folder, sizeof folder, "%s", in_folder);
   snprintf(chosen, sizeof chosen, "%s", name);
-  fails_at = at;
+  first_failing_call = first;
+  last_failing_call = last;
   error = with_error;
   *n_calls = 0;
 }
@@ -60,7 +63,9 @@ static void note_descriptor(int fd, const char* path) {
 }
 
 static int fails(const char* name, int is_counted) {
-  return is_counted && strcmp(name, chosen) == 0 && ++*n_calls == fails_at;
+  if (!is_counted || strcmp(name, chosen) != 0) return 0;
+  const long number = ++*n_calls;
+  return first_failing_call <= number && number <= last_failing_call;
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -141,7 +146,7 @@ enum { MOST_CALLERS = 128 };
 static struct Callers callers[MOST_CALLERS];
 static int n_callers;
 
-static atomic_long n_allocations;
+static atomic_long n_allocations, n_refused_workers;
 static atomic_long first_failing, last_failing;  // 0: none, and none is counted
 
 int faults_add_callers(uintptr_t begin, uintptr_t end, size_t least) {
@@ -153,6 +158,7 @@ int faults_add_callers(uintptr_t begin, uintptr_t end, size_t least) {
 // From now on allocations are counted, and those from number `first` to number `last` fail.
 void faults_set_allocations(long first, long last) {
   atomic_store(&n_allocations, 0);
+  atomic_store(&n_refused_workers, 0);
   atomic_store(&last_failing, last);
   atomic_store(&first_failing, first);
 }
@@ -163,6 +169,9 @@ long faults_end_allocations(void) {
   return atomic_load(&n_allocations);
 }
 
+// How many have failed in other threads than the first of the process.
+long faults_in_workers(void) { return atomic_load(&n_refused_workers); }
+
 static int is_refused(const void* return_address, size_t size) {
   const long first = atomic_load(&first_failing);
   if (first == 0) return 0;
@@ -170,7 +179,9 @@ static int is_refused(const void* return_address, size_t size) {
   for (int i = 0; i < n_callers; ++i) {
     if (caller < callers[i].begin || caller >= callers[i].end || size < callers[i].least) continue;
     const long number = atomic_fetch_add(&n_allocations, 1) + 1;
-    return first <= number && number <= atomic_load(&last_failing);
+    if (number < first || number > atomic_load(&last_failing)) return 0;
+    if (gettid() != getpid()) atomic_fetch_add(&n_refused_workers, 1);
+    return 1;
   }
   return 0;
 }

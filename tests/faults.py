@@ -72,7 +72,7 @@ class Allocations:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None)
-        self.n_counted = 0
+        self.n_counted = self.n_in_workers = 0
         for begin, end, least in _code_of_callers():
             n_given = (ctypes.c_size_t(begin), ctypes.c_size_t(end), ctypes.c_size_t(least))
             if self._library.faults_add_callers(*n_given) != 0:
@@ -81,14 +81,14 @@ class Allocations:
     @contextmanager
     def failing(self, first: int, last: int) -> Iterator[None]:
         """Those from number `first` to number `last` in the block fail; 0, 0: count only."""
-        end = self._library.faults_end_allocations
-        end.restype = ctypes.c_long
+        end, in_workers = self._library.faults_end_allocations, self._library.faults_in_workers
+        end.restype = in_workers.restype = ctypes.c_long
         limits = (first, last) if first else (sys.maxsize, sys.maxsize)
         self._library.faults_set_allocations(*map(ctypes.c_long, limits))
         try:
             yield
         finally:
-            self.n_counted = end()
+            self.n_counted, self.n_in_workers = end(), in_workers()
 
 
 def _code_of_callers() -> Iterator[tuple[int, int, int]]:
@@ -112,15 +112,10 @@ class Calls:
         self._library = ctypes.CDLL(None)
         self._folder = os.fsencode(folder)
 
-    def failing(self, name: str, at: int, code: int) -> None:
-        """From now on, the call of this name fails when it is made for the `at`-th time."""
-        self._library.faults_set_call(
-            self._folder, name.encode(), ctypes.c_long(at), ctypes.c_int(code)
-        )
-
-    def none_failing(self) -> None:
-        """From now on, none does."""
-        self._library.faults_set_call(b"", b"", ctypes.c_long(0), ctypes.c_int(0))
+    def failing(self, name: str, first: int, last: int, code: int) -> None:
+        """From now on, those of this name fail from number `first` to number `last`; 0, 0: none."""
+        numbers = ctypes.c_long(first), ctypes.c_long(last), ctypes.c_int(code)
+        self._library.faults_set_call(self._folder, name.encode(), *numbers)
 
     def n_counted(self) -> int:
         """How often the call has been made since it was named."""
@@ -138,6 +133,7 @@ class FailedFits:
 
     n_points: int = 0
     n_failed: int = 0
+    n_in_workers: int = 0
     unclean: list[str] = field(default_factory=list)
     kib_per_point: float = 0.0
 
@@ -171,6 +167,7 @@ def _goes_on(library: Path, name: str, n_points: int, fits: FailedFits) -> bool:
         fits.kib_per_point = float(slope) / 1024
     fits.n_points += figures["points"]
     fits.n_failed += figures["failed"]
+    fits.n_in_workers += figures["in_workers"]
     fits.unclean += figures["unclean"]
     return False
 

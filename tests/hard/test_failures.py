@@ -30,6 +30,7 @@ def test_allocations_that_fail(
         "allocations that fail",
         points=sum(fit.n_points for fit in found.values()),
         errors=sum(fit.n_failed for fit in found.values()),
+        in_workers=sum(fit.n_in_workers for fit in found.values()),
         unclean=sum(len(fit.unclean) for fit in found.values()),
         slope_kib=max(fit.kib_per_point for fit in found.values()),
     )
