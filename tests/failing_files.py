@@ -46,6 +46,8 @@ ESSENTIAL, HARMLESS = ("write", "fsync", "rename"), (errno.EINTR, HALF)
 #: What may fail once, and what may fail from some moment on, as where a disk is full.
 LASTING = (*ESSENTIAL, "open64", "close", "read")
 X = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+#: More than a buffer of a stream holds, so that they are read in parts.
+MANY = np.random.default_rng(1).normal(size=(3_000, 2)).astype(np.float32)
 OLD, NEW = (gq.fit_codebook(X, k, random_state=0, n_jobs=1) for k in (3, 4))
 
 
@@ -125,14 +127,14 @@ class Load:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.expected = [*blocks_of(NEW)[:1], *[X.tobytes()] * 3]
+        self.expected = [*blocks_of(NEW)[:1], *[MANY.tobytes()] * 3]
 
     def prepare(self) -> None:
         """The files."""
         NEW.codebook.save(self.folder / "a.safetensors")
-        write_npy(self.folder / "a.npy", X)
-        np.savez(self.folder / "a.npz", x=X)
-        write_safetensors(self.folder / "x.safetensors", {"x": X}, {})
+        write_npy(self.folder / "a.npy", MANY)
+        np.savez(self.folder / "a.npz", x=MANY)
+        write_safetensors(self.folder / "x.safetensors", {"x": MANY}, {})
 
     def run(self) -> None:
         """One load of each."""

@@ -62,9 +62,12 @@ def built(folder: Path) -> Path:
 
 def run_with(library: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python with the library loaded first, in the tree that the tests are of."""
-    environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)}
+    # What is not written to holds no zeros, nor what an earlier run has left.
+    own = {"LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT), "MALLOC_PERTURB_": "165"}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env=os.environ | own, capture_output=True, text=True, check=False
+    )
 
 
 class Allocations:
