@@ -92,6 +92,14 @@ def graphs(**options: Any) -> st.SearchStrategy[Graph]:
     return edge_lists(**options).map(lambda drawn: graph_of(*drawn))
 
 
+@st.composite
+def graph_and_sources(draw: st.DrawFn, **options: Any) -> tuple[Graph, list[int]]:
+    """A graph and distinct nodes of it in any order."""
+    graph = draw(graphs(**options))
+    nodes = st.lists(st.integers(0, graph.n_nodes - 1), min_size=1, unique=True)
+    return graph, draw(nodes)
+
+
 def random_graph(seed: int, n_nodes: int, degree: int = 3, *, kind: str = "real") -> Graph:
     """A connected graph: a random tree and random edges.
 

@@ -14,15 +14,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from geoquant import Graph, InputError, nearest_source, path_between, two_nearest_sources
 from tests import reference
-from tests.graphs import EXACT, graph_of, graphs, grid, path, random_graph
-
-
-@st.composite
-def graph_and_sources(draw: st.DrawFn, **options: object) -> tuple[Graph, list[int]]:
-    """A graph and distinct nodes of it in any order."""
-    graph = draw(graphs(**options))
-    nodes = st.lists(st.integers(0, graph.n_nodes - 1), min_size=1, unique=True)
-    return graph, draw(nodes)
+from tests.graphs import EXACT, graph_and_sources, graph_of, graphs, grid, path, random_graph
 
 
 def path_to_source(predecessor: np.ndarray, node: int) -> list[int]:

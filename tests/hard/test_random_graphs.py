@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from scipy.sparse.csgraph import dijkstra
 
 import geoquant as gq
 from tests import reference
-from tests.graphs import random_graph, random_weights
+from tests.graphs import graph_and_sources, random_graph, random_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,28 @@ def test_distances_and_labels(scaled: Callable[[int], int], note: Callable[..., 
         np.testing.assert_allclose(own, expected[reached], rtol=1e-12)
         np.testing.assert_array_equal(found.source < 0, ~np.isfinite(expected))
     note("graphs against SciPy", graphs=n_graphs, failures=0)
+
+
+@pytest.mark.timeout(1800)
+def test_graphs_of_hypothesis(scaled: Callable[[int], int], note: Callable[..., None]) -> None:
+    """Small graphs with everything that a graph may have: the nearest two sources of every node."""
+    n_tried = 0
+
+    @settings(max_examples=scaled(N_GRAPHS))
+    @given(graph_and_sources())
+    def check(case: tuple[gq.Graph, list[int]]) -> None:
+        nonlocal n_tried
+        n_tried += 1
+        graph, sources = case
+        each = dijkstra(graph.to_scipy(), indices=sources)
+        nearest = gq.nearest_source(graph, sources)
+        assert nearest.distance.tobytes() == each.min(axis=0).tobytes()
+        if len(sources) > 1:
+            two = gq.two_nearest_sources(graph, sources)
+            np.testing.assert_allclose(two.distance.T, np.sort(each, axis=0)[:2], rtol=1e-12)
+
+    check()
+    note("graphs of hypothesis", graphs=n_tried, failures=0)
 
 
 @pytest.mark.timeout(1800)
