@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "csr_graph.h"
+#include "default_floats.h"
 #include "run_control.h"
 
 namespace geoquant {

@@ -14,6 +14,10 @@ _Int64: TypeAlias = npt.NDArray[np.int64]
 _Float32: TypeAlias = npt.NDArray[np.float32]
 _Float64: TypeAlias = npt.NDArray[np.float64]
 
+class DefaultFloats:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
+
 class GraphArrays:
     def __init__(self, indptr: _Int64, indices: _Int32, lengths: _Float32) -> None: ...
 

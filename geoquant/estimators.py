@@ -16,6 +16,7 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from geoquant import _core
 from geoquant.arguments import check_count
 from geoquant.assignment import Assignment, distances_to_centres, nearest_through
 from geoquant.clustering.kmedoids import geodesic_kmedoids
@@ -137,7 +138,8 @@ class _GeodesicClusterer(
         x = self._validated(X, reset=False)
         index, step = self._near_nodes(x)
         distances = distances_to_centres(self.graph_, self._centre_nodes, index, step)
-        return distances.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
+        with _core.DefaultFloats():
+            return distances.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
 
     def quantize(self, X: Any) -> npt.NDArray[np.float32]:
         """Replace each row by the codeword of its code.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from geoquant import _core
 from geoquant.arguments import check_choice, check_count
 from geoquant.clustering.seeding import as_generator
 from geoquant.codebook import Codebook
@@ -175,12 +176,13 @@ def fit_multistage(
         "n_latents": len(x),
         "random_state": int(random_state) if is_seed else None,
     }
-    if kind == "product":
-        chunks = _chunks(x, len(sizes), chunk_sizes)
-        return _fit_product(chunks, fit_stage, beam, metadata, n_jobs)
-    metadata["n_refits"] = n_refits
-    fitted = _fit_residual(x, fit_stage, len(sizes), beam, metadata, n_jobs, progress)
-    return _refitted(fitted, x, n_refits, n_jobs, progress) if n_refits else fitted
+    with _core.DefaultFloats():
+        if kind == "product":
+            chunks = _chunks(x, len(sizes), chunk_sizes)
+            return _fit_product(chunks, fit_stage, beam, metadata, n_jobs)
+        metadata["n_refits"] = n_refits
+        fitted = _fit_residual(x, fit_stage, len(sizes), beam, metadata, n_jobs, progress)
+        return _refitted(fitted, x, n_refits, n_jobs, progress) if n_refits else fitted
 
 
 FitStage: TypeAlias = Callable[[int, Float32Array], Codebook]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from geoquant import _core
 from geoquant.arguments import check_count
 from geoquant.clustering.alternate import Step, alternate, energy_of, owning_themselves
 from geoquant.clustering.multilevel import (
@@ -253,8 +254,9 @@ def cell_means(
     weighs_nothing = np.bincount(labels, weights=weights, minlength=n_clusters) == 0
     weights = np.where(weighs_nothing[labels], 1.0, weights)
     total = np.bincount(labels, weights=weights, minlength=n_clusters)
-    sums = [np.bincount(labels, weights=weights * x, minlength=n_clusters) for x in latents.T]
-    return (np.stack(sums, axis=1) / total[:, None]).astype(np.float32)
+    with _core.DefaultFloats():
+        sums = [np.bincount(labels, weights=weights * x, minlength=n_clusters) for x in latents.T]
+        return (np.stack(sums, axis=1) / total[:, None]).astype(np.float32)
 
 
 def _start(

@@ -148,7 +148,8 @@ def bridge_components(
     labels = connected_components(graph)
     n_components = int(labels.max()) + 1
     while labels.max() > 0:
-        chosen = sorted(_closest_outside(x, labels, n_jobs).values())
+        with _core.DefaultFloats():
+            chosen = sorted(_closest_outside(x, labels, n_jobs).values())
         labels, added = _merge(labels, chosen)
         bridges += added
     if not bridges:

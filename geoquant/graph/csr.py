@@ -366,7 +366,7 @@ def _lengths(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     array = _as_array(values, "edge lengths")
     if array.dtype.kind not in "fiu" and array.size > 0:
         raise InputError(f"edge lengths must be real numbers, found dtype {array.dtype}")
-    with np.errstate(over="ignore"):
+    with _core.DefaultFloats(), np.errstate(over="ignore"):
         lengths = np.ascontiguousarray(array, dtype=np.float32)
     # NaN, which min and max pass on, fails the test too.
     if lengths.size and not (array.min() >= 0 and lengths.max() < np.inf):

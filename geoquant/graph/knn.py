@@ -143,7 +143,8 @@ def nearest_neighbors(
     _check_instruction_set()
     threads = n_threads(n_jobs)
     if queries is None and n_neighbors <= _MOST_FOR_JOIN:
-        return _join(among, n_neighbors, target, threads, progress)
+        with _core.DefaultFloats():
+            return _join(among, n_neighbors, target, threads, progress)
     self_id = np.arange(len(among), dtype=np.int32) if queries is None else None
     found = _core.knn_search(
         among, asked, n_neighbors, self_id, threads, of_stage(progress, "neighbours")
