@@ -24,9 +24,9 @@ from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError, NotConnectedError
 from geoquant.fit import POWER, fit_distinct
 from geoquant.graph.components import require_connected
-from geoquant.graph.csr import Graph
+from geoquant.graph.csr import Graph, check_sparse
 from geoquant.graph.knn import RECALL_TARGET, nearest_neighbors
-from geoquant.latents import check_latents, check_sample_weight
+from geoquant.latents import check_latents, check_sample_weight, refuse_masked
 
 if TYPE_CHECKING:
     from geoquant.clustering.result import Clustering
@@ -253,8 +253,12 @@ class _GeodesicClusterer(
             return validate_data(
                 self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
             )
-        return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], order="C")
+        try:
+            return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], order="C")
+        except RuntimeError as error:  # of a tensor that requires a gradient
+            raise InputError(f"X must be convertible to a NumPy array: {error}") from error
 
+        _refuse_silent_conversions(X)
     def _assign(self, X: Any) -> Assignment:
         check_is_fitted(self)
         x = self._validated(X, reset=False)
@@ -287,15 +291,21 @@ class _GeodesicClusterer(
         return tags
 
 
-def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-    """The stored entries of each row of a sparse matrix, as rectangular arrays."""
-    if not hasattr(x, "indptr"):
+def _refuse_silent_conversions(x: Any) -> None:
+    """Refuse what scikit-learn would make numbers of, or SciPy read beyond, without a word."""
+    if hasattr(x, "tocsr"):
+        check_sparse(x, "X")
+        return
+    refuse_masked(x, "X")
+    dtype = getattr(x, "dtype", None)
+    # Objects that are numbers pass, as scikit-learn has it.
+    if isinstance(dtype, np.dtype) and dtype.kind in "bmMSUV":
         raise InputError(
-            "with metric='precomputed', X must be a sparse matrix of distances; "
-            "convert it with scipy.sparse.csr_array"
+            f"X must hold real numbers, found dtype {dtype}; convert it, for instance with "
+            "X.astype(np.float32)"
         )
-    count = np.diff(x.indptr)
-    if (count == 0).any():
+
+
         empty = int(np.flatnonzero(count == 0)[0])
         raise InputError(f"every row of X needs a stored distance; row {empty} has none")
     if (x.data < 0).any():
@@ -305,6 +315,15 @@ def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.flo
     index = np.zeros((len(count), count.max()), np.int32)
     step = np.full(index.shape, np.inf)
     # Rounded as the lengths of the graph are, so that training rows get their labels.
+def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+    """The stored entries of each row of a sparse matrix, as rectangular arrays."""
+    if not hasattr(x, "indptr"):
+        raise InputError(
+            "with metric='precomputed', X must be a sparse matrix of distances; "
+            "convert it with scipy.sparse.csr_array"
+        )
+    count = np.diff(x.indptr)
+    if (count == 0).any():
     index[row, column], step[row, column] = x.indices, x.data.astype(np.float32)
     return index, step
 

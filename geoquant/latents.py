@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from geoquant import _core
 from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import (
     byte_count,
@@ -92,10 +93,10 @@ def check_latents(latents: object, *, name: str = "latents") -> Float32Array:
     array([[1., 2.],
            [3., 4.]], dtype=float32)
     """
-    given = _as_array(latents, name)
-    _check_dtype(given, name)
+    given = as_array(latents, name)
+    _check_dtype(given.dtype, name)
     _check_shape(given, name)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with _core.DefaultFloats(), np.errstate(over="ignore", invalid="ignore"):
         checked = np.require(given, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
         low, high = float(checked.min()), float(checked.max())
     limit = _largest_magnitude(checked.shape[1])
@@ -105,31 +106,81 @@ def check_latents(latents: object, *, name: str = "latents") -> Float32Array:
     return checked
 
 
-def _as_array(latents: object, name: str) -> AnyArray:
-    if hasattr(latents, "tocsr"):
+def as_array(values: object, name: str) -> AnyArray:
+    """Whatever NumPy can view as an array, as one, or an error that says how to get one.
+
+    Parameters
+    ----------
+    values : array_like
+        Not sparse, without masked entries.
+    name : str
+        What error messages call the argument.
+
+    Returns
+    -------
+    ndarray
+        Of any shape and dtype; the memory of `values` where that is possible.
+
+    Raises
+    ------
+    InputError
+        If there is no such array.
+
+    Examples
+    --------
+    >>> from geoquant.latents import as_array
+    >>> as_array([[1, 2]], "pairs").shape
+    (1, 2)
+    """
+    if hasattr(values, "tocsr"):
         raise InputError(
-            f"{name} must be a dense array, found the sparse {type(latents).__name__}; "
+            f"{name} must be a dense array, found the sparse {type(values).__name__}; "
             f"convert it with {name}.toarray()"
         )
-    if isinstance(latents, np.ma.MaskedArray) and np.ma.getmaskarray(latents).any():
-        raise InputError(
-            f"{name} must have no masked entries, found {int(np.ma.getmaskarray(latents).sum())}; "
-            f"drop those rows or fill them with {name}.filled(value)"
-        )
+    refuse_masked(values, name)
     try:
-        return np.asarray(latents)
-    except (TypeError, ValueError, RuntimeError) as error:
+        return np.asarray(values)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the object's own conversion raises
         raise InputError(
-            f"{name} must be convertible to a NumPy array, found {type(latents).__name__}: "
+            f"{name} must be convertible to a NumPy array, found {type(values).__name__}: "
             f"{error}; give rows of equal length, or tensor.detach().cpu().float().numpy()"
         ) from error
 
 
-def _check_dtype(array: AnyArray, name: str) -> None:
-    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+def refuse_masked(values: object, name: str) -> None:
+    """Refuse masked entries, which a conversion would take for numbers.
+
+    Parameters
+    ----------
+    values : object
+        Anything.
+    name : str
+        What error messages call the argument.
+
+    Raises
+    ------
+    InputError
+        If it is a masked array with masked entries.
+
+    Examples
+    --------
+    >>> from geoquant.latents import refuse_masked
+    >>> refuse_masked([1.0], "lengths")
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise InputError(
+            f"{name} must have no masked entries, found {int(np.ma.getmaskarray(values).sum())}; "
+            f"drop those rows or fill them with {name}.filled(value)"
+        )
+
+
+def _check_dtype(dtype: np.dtype[Any], name: str) -> None:
+    if dtype.kind not in "fiu" or dtype.itemsize > 8:
         raise InputError(
             f"{name} must hold real numbers (float16, float32, float64 or integers), found dtype "
-            f"{array.dtype}; convert it, for instance with {name}.astype(np.float32)"
+            f"{dtype}; convert it, for instance with {name}.astype(np.float32)"
         )
 
 
@@ -211,7 +262,7 @@ def check_sample_weight(sample_weight: object, n: int) -> Float64Array:
     """
     if sample_weight is None:
         return np.ones(n, dtype=np.float64)
-    given = _as_array(sample_weight, "sample_weight")
+    given = as_array(sample_weight, "sample_weight")
     if given.dtype.kind not in "fiub":
         raise InputError(f"sample_weight must hold real numbers, found dtype {given.dtype}")
     if given.shape != (n,):
