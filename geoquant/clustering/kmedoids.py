@@ -126,6 +126,8 @@ def geodesic_kmedoids(
     ([1, 4], 4.0)
     """
     _check_arguments(graph, n_clusters, power, n_init, algorithm, max_iter, n_perturbations)
+    # NumPy's small integers overflow where they are multiplied.
+    n_clusters, max_iter = int(n_clusters), int(max_iter)
     require_connected(graph)
     weights = check_sample_weight(sample_weight, graph.n_nodes)
     generator = as_generator(random_state)
