@@ -89,6 +89,16 @@ class _GeodesicClusterer(
         -------
         self
         """
+        before = dict(self.__dict__)
+        try:
+            self._fit(X, sample_weight)
+        except BaseException:  # interruptions too: what was fitted before still is
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _fit(self, X: Any, sample_weight: npt.ArrayLike | None) -> None:
         if self.metric not in _METRICS:
             raise InputError(f"metric must be one of {_METRICS}, found {self.metric!r}")
         x = self._validated(X, reset=True)
@@ -102,7 +112,6 @@ class _GeodesicClusterer(
             self._fit_graph(x, sample_weight)
         else:
             self._fit_latents(x, sample_weight)
-        return self
 
     def predict(self, X: Any) -> npt.NDArray[np.int32]:
         """Give each row its code.
@@ -188,7 +197,7 @@ class _GeodesicClusterer(
                 f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters "
                 f"({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         fitted = fit_distinct(
             latents,
@@ -249,6 +258,7 @@ class _GeodesicClusterer(
         self._node_code, self._node_distance = clustering.labels, clustering.distance
 
     def _validated(self, X: Any, *, reset: bool) -> Any:
+        _refuse_silent_conversions(X)
         if self.metric == "precomputed":
             return validate_data(
                 self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
@@ -258,7 +268,6 @@ class _GeodesicClusterer(
         except RuntimeError as error:  # of a tensor that requires a gradient
             raise InputError(f"X must be convertible to a NumPy array: {error}") from error
 
-        _refuse_silent_conversions(X)
     def _assign(self, X: Any) -> Assignment:
         check_is_fitted(self)
         x = self._validated(X, reset=False)
@@ -306,15 +315,6 @@ def _refuse_silent_conversions(x: Any) -> None:
         )
 
 
-        empty = int(np.flatnonzero(count == 0)[0])
-        raise InputError(f"every row of X needs a stored distance; row {empty} has none")
-    if (x.data < 0).any():
-        raise InputError(f"distances must not be negative, found {x.data.min()}")
-    row = np.repeat(np.arange(len(count)), count)
-    column = np.arange(len(row)) - np.repeat(x.indptr[:-1], count)
-    index = np.zeros((len(count), count.max()), np.int32)
-    step = np.full(index.shape, np.inf)
-    # Rounded as the lengths of the graph are, so that training rows get their labels.
 def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
     """The stored entries of each row of a sparse matrix, as rectangular arrays."""
     if not hasattr(x, "indptr"):
@@ -324,6 +324,15 @@ def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.flo
         )
     count = np.diff(x.indptr)
     if (count == 0).any():
+        empty = int(np.flatnonzero(count == 0)[0])
+        raise InputError(f"every row of X needs a stored distance; row {empty} has none")
+    if (x.data < 0).any():
+        raise InputError(f"distances must not be negative, found {x.data.min()}")
+    row = np.repeat(np.arange(len(count)), count)
+    column = np.arange(len(row)) - np.repeat(x.indptr[:-1], count)
+    index = np.zeros((len(count), count.max()), np.int32)
+    step = np.full(index.shape, np.inf)
+    # Rounded as the lengths of the graph are, so that training rows get their labels.
     index[row, column], step[row, column] = x.indices, x.data.astype(np.float32)
     return index, step
 
