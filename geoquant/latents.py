@@ -16,6 +16,7 @@ import numpy.typing as npt
 from geoquant import _core
 from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import (
+    MAX_HEADER_BYTES,
     byte_count,
     open_regular,
     read_safetensors,
@@ -39,6 +40,7 @@ _MAX_RATIO = 100
 # Files of many tensors (whole models) have longer headers than a codebook.
 _MAX_LATENTS_HEADER = 100_000_000
 _MAX_NPY_HEADER = 10_000
+_ZIP64_ENDS = 76  # bytes of the records of 64 bits before the last of an archive
 _MAX_MAGNITUDE = 1e18
 _SHOWN_ROWS = 5
 _BLOCK_ROWS = 8192
@@ -289,7 +291,7 @@ def check_sample_weight(sample_weight: object, n: int) -> Float64Array:
 # ------------------------------------------------------------------------------------ files
 
 
-def read_latents(path: PathLike, key: str | None = None) -> AnyArray:
+def read_latents(path: PathLike, key: str | None = None, *, mapped: bool = True) -> AnyArray:
     """Read an array of latents from ``.npy``, ``.npz`` or ``.safetensors``.
 
     Nothing in a file is believed before it agrees with the file's size, and nothing in it is
@@ -301,12 +303,14 @@ def read_latents(path: PathLike, key: str | None = None) -> AnyArray:
         A regular file with one of the three suffixes.
     key : str, optional
         Name of the array in an ``.npz`` or ``.safetensors`` file that holds several.
+    mapped : bool, default True
+        Whether an ``.npy`` file is memory-mapped rather than read.
 
     Returns
     -------
     ndarray
-        As stored. An ``.npy`` file is memory-mapped, read-only: do not change the file while
-        the array is in use.
+        As stored. A mapped array is read-only, and its file must stay as it is while it is in
+        use: if it becomes shorter, the system ends the process (SIGBUS).
 
     Raises
     ------
@@ -329,7 +333,7 @@ def read_latents(path: PathLike, key: str | None = None) -> AnyArray:
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".npy":
-        return _read_npy(path, key)
+        return _read_npy(path, key, mapped=mapped)
     if suffix == ".npz":
         return _read_npz(path, key)
     if suffix == ".safetensors":
@@ -401,7 +405,7 @@ def _chosen(names: list[str], key: str | None, path: PathLike) -> str:
     raise FileFormatError(f"{os.fspath(path)}: {wanted}; choose one with key=: {listed}")
 
 
-def _read_npy(path: PathLike, key: str | None) -> AnyArray:
+def _read_npy(path: PathLike, key: str | None, *, mapped: bool) -> AnyArray:
     if key is not None:
         raise FileFormatError(
             f"{os.fspath(path)}: an .npy file holds one array without a name, found key={key!r}; "
@@ -409,6 +413,8 @@ def _read_npy(path: PathLike, key: str | None) -> AnyArray:
         )
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
+        if not mapped:
+            return _read_array(stream, size, os.fspath(path))
         header = _read_npy_header(stream, size, os.fspath(path))
         if header.n_data_bytes == 0:
             return np.empty(header.shape, dtype=header.dtype)
@@ -473,7 +479,7 @@ def _not_plain(where: str, found: str) -> FileFormatError:
 
 def _read_npz(path: PathLike, key: str | None) -> AnyArray:
     with _npz_member(path, key) as (unpacked, size, where):
-        return _read_unpacked(unpacked, size, where)
+        return _read_array(unpacked, size, where)
 
 
 @contextmanager
@@ -519,12 +525,21 @@ def _check_zip_ends(stream: IO[bytes], path: PathLike) -> int:
     """Require that the archive is the whole file, and return its size."""
     head = stream.read(4)
     size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - 22))
-    tail = stream.read(22)
+    stream.seek(max(0, size - _ZIP64_ENDS - 22))
+    ends = stream.read()
+    tail = ends[-22:]
     if head != b"PK\x03\x04" or tail[:4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
         raise FileFormatError(
             f"{os.fspath(path)}: is not an .npz archive and nothing else (cut short, or with "
             "other bytes before or after it); save it anew with numpy.savez"
+        )
+    index_size = int.from_bytes(tail[12:16], "little")
+    if ends[-42:-38] == b"PK\x06\x07":  # the sizes of 64 bits, which count where they are
+        index_size = max(index_size, int.from_bytes(ends[-58:-50], "little"))
+    if index_size > MAX_HEADER_BYTES:
+        raise FileFormatError(
+            f"{os.fspath(path)}: its list of arrays takes {index_size} bytes, the limit is "
+            f"{MAX_HEADER_BYTES}; save the one of the latents by itself with numpy.save"
         )
     return size
 
@@ -548,7 +563,7 @@ def _check_member(member: zipfile.ZipInfo, size: int, path: PathLike) -> None:
     raise FileFormatError(f"{os.fspath(path)}: member {member.filename!r} {found}; {cure}")
 
 
-def _read_unpacked(stream: IO[bytes], size: int, where: str) -> AnyArray:
+def _read_array(stream: IO[bytes], size: int, where: str) -> AnyArray:
     header = _read_npy_header(stream, size, where)
     try:
         flat = np.empty(header.n_data_bytes, dtype=np.uint8)
@@ -557,11 +572,11 @@ def _read_unpacked(stream: IO[bytes], size: int, where: str) -> AnyArray:
     done = 0
     while block := stream.read(1 << 20):
         if done + len(block) > len(flat):
-            raise FileFormatError(f"{where}: unpacks to more than its {size} bytes")
+            raise FileFormatError(f"{where}: holds more than its {size} bytes")
         flat[done : done + len(block)] = np.frombuffer(block, dtype=np.uint8)
         done += len(block)
     if done != len(flat):
-        raise FileFormatError(f"{where}: is cut short; save it anew with numpy.savez")
+        raise FileFormatError(f"{where}: is cut short; copy it again, or save it anew")
     array = flat.view(header.dtype)
     return (
         array.reshape(header.shape[::-1]).T if header.fortran_order else array.reshape(header.shape)

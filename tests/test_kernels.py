@@ -382,6 +382,28 @@ def test_ctrl_c_stops_long_swaps(n_threads: int) -> None:
     assert time.monotonic() - sent[0] < 1.0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to oneself")
+def test_ctrl_c_stops_a_long_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt ends a search for neighbours of many seconds at once."""
+    monkeypatch.setenv("GEOQUANT_SIMD", "portable")
+    points = np.random.default_rng(0).normal(size=(60_000, 256)).astype(np.float32)
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.3, interrupt)
+    is_finished = False
+    with pytest.raises(KeyboardInterrupt):
+        timer.start()
+        _core.knn_search(points, points, 10, None, 1)
+        is_finished = True
+        time.sleep(2)
+    assert not is_finished, "the search ended before the interrupt: take more points"
+    assert time.monotonic() - sent[0] < 1.0
+
+
 def test_threads_leave_no_trace_on_errors() -> None:
     """A hundred runs that are stopped leave no thread behind."""
     graph = random_graph(0, 200)

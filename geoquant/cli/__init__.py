@@ -128,5 +128,8 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
+    # Names of files may hold anything, and the message is one line.
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    with suppress(OSError):  # a terminal that is gone
+        click.echo(f"Error: {shown}", err=True)
     sys.exit(exit_code)
