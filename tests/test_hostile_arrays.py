@@ -406,10 +406,11 @@ def test_few_distinct_latents() -> None:
 
 
 def test_negative_zero_is_zero() -> None:
-    """−0.0 and 0.0 are one latent, and the sign given is kept in the codebook."""
+    """−0.0 and 0.0 are one latent."""
     x = np.array([[0.0], [-0.0], [1.0]], np.float32)
     fitted = gq.fit_codebook(x, 2, random_state=0)
     assert fitted.codes[0] == fitted.codes[1] != fitted.codes[2]
+    assert fitted.codebook.n_anchors == 2
     assert gq.knn_graph(x, 1).lengths.min() == 0.0
 
 
