@@ -19,7 +19,9 @@ SANITIZED = LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-n
 FIGURES = GEOQUANT_FIGURES=$(CURDIR)/docs/reliability.json
 # Not those that count memory, which the sanitizers take too, nor those of the tree itself.
 SANITIZED_TESTS = tests/graph tests/clustering tests/test_*.py --ignore=tests/test_memory.py \
-	--ignore=tests/test_project.py --deselect=tests/test_estimate.py::test_peak_memory_is_as_said
+	--ignore=tests/test_project.py --ignore=tests/test_catalogue.py \
+	--deselect=tests/test_estimate.py::test_peak_memory_is_as_said \
+	--deselect=tests/test_hostile_arrays.py::test_fewer_threads_than_asked_for
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-hard test-debug test-narrow test-sanitize test-lowest audit lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture clean

@@ -74,13 +74,16 @@ py::tuple bind_swap_centres(const GraphArrays& graph, const Array<double>& weigh
 }  // namespace
 
 void bind_clustering(py::module_& m) {
-  m.def("kmeanspp_seeds", &bind_kmeanspp_seeds, "graph"_a, py::arg("weights").noconvert(),
-        "power"_a, py::arg("uniforms").noconvert(), "progress"_a = py::none());
-  m.def("cell_medoids", &bind_cell_medoids, "graph"_a, py::arg("weights").noconvert(), "power"_a,
-        py::arg("labels").noconvert(), py::arg("centres").noconvert(), "n_threads"_a = 1);
-  m.def("swap_centres", &bind_swap_centres, "graph"_a, py::arg("weights").noconvert(), "power"_a,
-        py::arg("centres").noconvert(), py::arg("candidates").noconvert(), "max_evaluations"_a,
-        "n_threads"_a = 1, "progress"_a = py::none());
+  m.def("kmeanspp_seeds", &bind_kmeanspp_seeds, py::call_guard<DefaultFloats>(), "graph"_a,
+        py::arg("weights").noconvert(), "power"_a, py::arg("uniforms").noconvert(),
+        "progress"_a = py::none());
+  m.def("cell_medoids", &bind_cell_medoids, py::call_guard<DefaultFloats>(), "graph"_a,
+        py::arg("weights").noconvert(), "power"_a, py::arg("labels").noconvert(),
+        py::arg("centres").noconvert(), "n_threads"_a = 1);
+  m.def("swap_centres", &bind_swap_centres, py::call_guard<DefaultFloats>(), "graph"_a,
+        py::arg("weights").noconvert(), "power"_a, py::arg("centres").noconvert(),
+        py::arg("candidates").noconvert(), "max_evaluations"_a, "n_threads"_a = 1,
+        "progress"_a = py::none());
 }
 
 }  // namespace geoquant

@@ -47,8 +47,9 @@ py::array bind_residual_codes(const Array<float>& points, const Array<float>& co
 }  // namespace
 
 void bind_codes(py::module_& m) {
-  m.def("residual_codes", &bind_residual_codes, "points"_a.noconvert(), "codewords"_a.noconvert(),
-        "stage_sizes"_a.noconvert(), "beam"_a, "n_threads"_a = 1, "progress"_a = py::none());
+  m.def("residual_codes", &bind_residual_codes, py::call_guard<DefaultFloats>(),
+        "points"_a.noconvert(), "codewords"_a.noconvert(), "stage_sizes"_a.noconvert(), "beam"_a,
+        "n_threads"_a = 1, "progress"_a = py::none());
 }
 
 }  // namespace geoquant

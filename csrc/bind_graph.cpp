@@ -180,20 +180,24 @@ void bind_graph(py::module_& m) {
       .finalize();
   m.def("graph_arrays", &bind_graph_arrays, py::arg("indptr").noconvert(),
         py::arg("indices").noconvert(), py::arg("lengths").noconvert());
-  m.def("nearest_source", &bind_nearest_source, "graph"_a, py::arg("sources").noconvert());
-  m.def("two_nearest_sources", &bind_two_nearest_sources, "graph"_a,
+  m.def("nearest_source", &bind_nearest_source, py::call_guard<DefaultFloats>(), "graph"_a,
         py::arg("sources").noconvert());
-  m.def("contracted_graph", &bind_contracted_graph, "graph"_a, py::arg("sources").noconvert());
+  m.def("two_nearest_sources", &bind_two_nearest_sources, py::call_guard<DefaultFloats>(),
+        "graph"_a, py::arg("sources").noconvert());
+  m.def("contracted_graph", &bind_contracted_graph, py::call_guard<DefaultFloats>(), "graph"_a,
+        py::arg("sources").noconvert());
   m.def("connected_components", &bind_connected_components, "graph"_a);
-  m.def("symmetric_csr", &bind_symmetric_csr, "n_nodes"_a, py::arg("from_node").noconvert(),
-        py::arg("to_node").noconvert(), py::arg("lengths").noconvert());
-  m.def("neighbor_csr", &bind_neighbor_csr, py::arg("index").noconvert(),
-        py::arg("distance").noconvert(), "n_threads"_a = 1);
-  m.def("csr_defect", &bind_csr_defect, py::arg("indptr").noconvert(),
-        py::arg("indices").noconvert(), py::arg("lengths").noconvert());
-  m.def("edge_lengths", &bind_edge_lengths, py::arg("indptr").noconvert(),
-        py::arg("indices").noconvert(), py::arg("points").noconvert(), "n_threads"_a = 1,
-        "progress"_a = py::none());
+  m.def("symmetric_csr", &bind_symmetric_csr, py::call_guard<DefaultFloats>(), "n_nodes"_a,
+        py::arg("from_node").noconvert(), py::arg("to_node").noconvert(),
+        py::arg("lengths").noconvert());
+  m.def("neighbor_csr", &bind_neighbor_csr, py::call_guard<DefaultFloats>(),
+        py::arg("index").noconvert(), py::arg("distance").noconvert(), "n_threads"_a = 1);
+  m.def("csr_defect", &bind_csr_defect, py::call_guard<DefaultFloats>(),
+        py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
+        py::arg("lengths").noconvert());
+  m.def("edge_lengths", &bind_edge_lengths, py::call_guard<DefaultFloats>(),
+        py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
+        py::arg("points").noconvert(), "n_threads"_a = 1, "progress"_a = py::none());
 }
 
 }  // namespace geoquant

@@ -151,17 +151,17 @@ void bind_neighbors(py::module_& m) {
     for (const Simd simd : available_simd()) names.emplace_back(name_of(simd));
     return names;
   });
-  m.def("knn_search", &bind_knn_search, py::arg("points").noconvert(),
-        py::arg("queries").noconvert(), "n_kept"_a, py::arg("self_id").noconvert() = py::none(),
-        "n_threads"_a = 1, "progress"_a = py::none());
-  m.def("knn_search_among", &bind_knn_search_among, py::arg("points").noconvert(),
-        py::arg("order").noconvert(), py::arg("block_sizes").noconvert(),
-        py::arg("queries").noconvert(), py::arg("query_order").noconvert(),
-        py::arg("group_sizes").noconvert(), py::arg("blocks_of_group").noconvert(), "n_kept"_a,
-        "n_threads"_a = 1);
-  m.def("knn_join", &bind_knn_join, py::arg("points").noconvert(), py::arg("order").noconvert(),
-        py::arg("cell_sizes").noconvert(), py::arg("pairs").noconvert(), "n_kept"_a,
-        "n_threads"_a = 1, "progress"_a = py::none());
+  m.def("knn_search", &bind_knn_search, py::call_guard<DefaultFloats>(),
+        py::arg("points").noconvert(), py::arg("queries").noconvert(), "n_kept"_a,
+        py::arg("self_id").noconvert() = py::none(), "n_threads"_a = 1, "progress"_a = py::none());
+  m.def("knn_search_among", &bind_knn_search_among, py::call_guard<DefaultFloats>(),
+        py::arg("points").noconvert(), py::arg("order").noconvert(),
+        py::arg("block_sizes").noconvert(), py::arg("queries").noconvert(),
+        py::arg("query_order").noconvert(), py::arg("group_sizes").noconvert(),
+        py::arg("blocks_of_group").noconvert(), "n_kept"_a, "n_threads"_a = 1);
+  m.def("knn_join", &bind_knn_join, py::call_guard<DefaultFloats>(), py::arg("points").noconvert(),
+        py::arg("order").noconvert(), py::arg("cell_sizes").noconvert(),
+        py::arg("pairs").noconvert(), "n_kept"_a, "n_threads"_a = 1, "progress"_a = py::none());
 }
 
 }  // namespace geoquant

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "csr_graph.h"
+#include "default_floats.h"
 #include "run_control.h"
 
 namespace geoquant {

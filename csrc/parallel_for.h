@@ -2,7 +2,6 @@
 // and no OpenMP runtime is pulled in beside those of faiss, torch and scikit-learn.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -10,6 +9,7 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -20,10 +20,12 @@ namespace geoquant {
 
 class ThreadPool {
  public:
-  // The calling thread works too: n_threads - 1 are started.
-  explicit ThreadPool(int n_threads) : n_threads_(std::max(1, n_threads)) {
+  // The calling thread works too: n_threads - 1 are started, fewer if the system gives no more.
+  explicit ThreadPool(int n_threads) {
     try {
-      for (int t = 1; t < n_threads_; ++t) workers_.emplace_back([this, t] { serve(t); });
+      for (int t = 1; t < n_threads; ++t) workers_.emplace_back([this, t] { serve(t); });
+    } catch (const std::system_error&) {
+      // Results do not depend on the number of threads.
     } catch (...) {
       shut_down();
       throw;
@@ -33,7 +35,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int size() const { return n_threads_; }
+  int size() const { return 1 + static_cast<int>(workers_.size()); }
 
   // Calls task(index, thread) for every index in [0, n_tasks), each once, in no set order.
   // The first exception of any thread, or of control.poll(), stops the rest and is rethrown here.
@@ -138,7 +140,6 @@ class ThreadPool {
     for (std::thread& worker : workers_) worker.join();
   }
 
-  const int n_threads_;
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from geoquant.default_floats import default_floats
 from geoquant.errors import InputError, memory_errors_typed
 from geoquant.graph.knn import nearest_neighbors
 from geoquant.graph.shortest_paths import nearest_source
@@ -120,8 +121,9 @@ def nearest_through(
     >>> nearest_through(np.array([[1.0, 2.0]]), np.array([[3.0, 2.0]]), np.array([[7, 5]])).codes
     array([5], dtype=int32)
     """
-    through = onward + step
-    is_there = step == 0
+    with default_floats():
+        through = onward + step
+        is_there = step == 0
     through[is_there.any(axis=1)[:, None] & ~is_there] = np.inf
     least = through.min(axis=1)
     tied = np.where(through == least[:, None], codes, np.iinfo(np.int32).max)
@@ -192,7 +194,8 @@ def distances_to_centres(
     [[2.5, 0.5]]
     """
     out = np.empty((len(neighbor_index), len(centres)))
-    step = neighbor_distance.astype(np.float64)
+    with default_floats():
+        step = neighbor_distance.astype(np.float64)
     for column, centre in enumerate(centres):
         onward = nearest_source(graph, [centre]).distance[neighbor_index]
         out[:, column] = (onward + step).min(axis=1)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from geoquant.default_floats import default_floats
 from geoquant.errors import InputError
 from geoquant.latents import check_sample_weight
 
@@ -72,7 +73,8 @@ def distinct_rows(latents: Float32Array, sample_weight: object = None) -> Distin
     if n >= 1 << 31:
         raise InputError(f"latents must have fewer than 2**31 rows, found {n}; take a sample")
     weight = check_sample_weight(sample_weight, n)
-    order, is_first = _grouped_by_content(latents)
+    with default_floats():
+        order, is_first = _grouped_by_content(latents)
     if is_first.all() and np.all(weight > 0):
         return DistinctRows(np.arange(n), np.arange(n, dtype=np.int32), weight.copy())
     group = np.empty(n, dtype=np.int64)

@@ -19,13 +19,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from geoquant.arguments import check_count
 from geoquant.assignment import Assignment, distances_to_centres, nearest_through
 from geoquant.clustering.kmedoids import geodesic_kmedoids
+from geoquant.default_floats import default_floats
 from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError, NotConnectedError
 from geoquant.fit import POWER, fit_distinct
 from geoquant.graph.components import require_connected
-from geoquant.graph.csr import Graph
+from geoquant.graph.csr import Graph, check_sparse
 from geoquant.graph.knn import RECALL_TARGET, nearest_neighbors
-from geoquant.latents import check_latents, check_sample_weight
+from geoquant.latents import check_latents, check_sample_weight, refuse_masked
 
 if TYPE_CHECKING:
     from geoquant.clustering.result import Clustering
@@ -88,6 +89,16 @@ class _GeodesicClusterer(
         -------
         self
         """
+        before = dict(self.__dict__)
+        try:
+            self._fit(X, sample_weight)
+        except BaseException:  # interruptions too: what was fitted before still is
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _fit(self, X: Any, sample_weight: npt.ArrayLike | None) -> None:
         if self.metric not in _METRICS:
             raise InputError(f"metric must be one of {_METRICS}, found {self.metric!r}")
         x = self._validated(X, reset=True)
@@ -101,7 +112,6 @@ class _GeodesicClusterer(
             self._fit_graph(x, sample_weight)
         else:
             self._fit_latents(x, sample_weight)
-        return self
 
     def predict(self, X: Any) -> npt.NDArray[np.int32]:
         """Give each row its code.
@@ -137,7 +147,8 @@ class _GeodesicClusterer(
         x = self._validated(X, reset=False)
         index, step = self._near_nodes(x)
         distances = distances_to_centres(self.graph_, self._centre_nodes, index, step)
-        return distances.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
+        with default_floats():
+            return distances.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
 
     def quantize(self, X: Any) -> npt.NDArray[np.float32]:
         """Replace each row by the codeword of its code.
@@ -186,7 +197,7 @@ class _GeodesicClusterer(
                 f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters "
                 f"({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         fitted = fit_distinct(
             latents,
@@ -247,11 +258,15 @@ class _GeodesicClusterer(
         self._node_code, self._node_distance = clustering.labels, clustering.distance
 
     def _validated(self, X: Any, *, reset: bool) -> Any:
+        _refuse_silent_conversions(X)
         if self.metric == "precomputed":
             return validate_data(
                 self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
             )
-        return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], order="C")
+        try:
+            return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], order="C")
+        except RuntimeError as error:  # of a tensor that requires a gradient
+            raise InputError(f"X must be convertible to a NumPy array: {error}") from error
 
     def _assign(self, X: Any) -> Assignment:
         check_is_fitted(self)
@@ -283,6 +298,21 @@ class _GeodesicClusterer(
         tags.input_tags.sparse = tags.input_tags.pairwise = self.metric == "precomputed"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _refuse_silent_conversions(x: Any) -> None:
+    """Refuse what scikit-learn would make numbers of, or SciPy read beyond, without a word."""
+    if hasattr(x, "tocsr"):
+        check_sparse(x, "X")
+        return
+    refuse_masked(x, "X")
+    dtype = getattr(x, "dtype", None)
+    # Objects that are numbers pass, as scikit-learn has it.
+    if isinstance(dtype, np.dtype) and dtype.kind in "bmMSUV":
+        raise InputError(
+            f"X must hold real numbers, found dtype {dtype}; convert it, for instance with "
+            "X.astype(np.float32)"
+        )
 
 
 def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:

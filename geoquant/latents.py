@@ -13,8 +13,10 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from geoquant.default_floats import default_floats
 from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import (
+    MAX_HEADER_BYTES,
     byte_count,
     open_regular,
     read_safetensors,
@@ -38,6 +40,7 @@ _MAX_RATIO = 100
 # Files of many tensors (whole models) have longer headers than a codebook.
 _MAX_LATENTS_HEADER = 100_000_000
 _MAX_NPY_HEADER = 10_000
+_ZIP64_ENDS = 76  # bytes of the records of 64 bits before the last of an archive
 _MAX_MAGNITUDE = 1e18
 _SHOWN_ROWS = 5
 _BLOCK_ROWS = 8192
@@ -92,10 +95,10 @@ def check_latents(latents: object, *, name: str = "latents") -> Float32Array:
     array([[1., 2.],
            [3., 4.]], dtype=float32)
     """
-    given = _as_array(latents, name)
-    _check_dtype(given, name)
+    given = as_array(latents, name)
+    _check_dtype(given.dtype, name)
     _check_shape(given, name)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with default_floats(), np.errstate(over="ignore", invalid="ignore"):
         checked = np.require(given, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
         low, high = float(checked.min()), float(checked.max())
     limit = _largest_magnitude(checked.shape[1])
@@ -105,31 +108,81 @@ def check_latents(latents: object, *, name: str = "latents") -> Float32Array:
     return checked
 
 
-def _as_array(latents: object, name: str) -> AnyArray:
-    if hasattr(latents, "tocsr"):
+def as_array(values: object, name: str) -> AnyArray:
+    """Whatever NumPy can view as an array, as one, or an error that says how to get one.
+
+    Parameters
+    ----------
+    values : array_like
+        Not sparse, without masked entries.
+    name : str
+        What error messages call the argument.
+
+    Returns
+    -------
+    ndarray
+        Of any shape and dtype; the memory of `values` where that is possible.
+
+    Raises
+    ------
+    InputError
+        If there is no such array.
+
+    Examples
+    --------
+    >>> from geoquant.latents import as_array
+    >>> as_array([[1, 2]], "pairs").shape
+    (1, 2)
+    """
+    if hasattr(values, "tocsr"):
         raise InputError(
-            f"{name} must be a dense array, found the sparse {type(latents).__name__}; "
+            f"{name} must be a dense array, found the sparse {type(values).__name__}; "
             f"convert it with {name}.toarray()"
         )
-    if isinstance(latents, np.ma.MaskedArray) and np.ma.getmaskarray(latents).any():
-        raise InputError(
-            f"{name} must have no masked entries, found {int(np.ma.getmaskarray(latents).sum())}; "
-            f"drop those rows or fill them with {name}.filled(value)"
-        )
+    refuse_masked(values, name)
     try:
-        return np.asarray(latents)
-    except (TypeError, ValueError, RuntimeError) as error:
+        return np.asarray(values)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the object's own conversion raises
         raise InputError(
-            f"{name} must be convertible to a NumPy array, found {type(latents).__name__}: "
+            f"{name} must be convertible to a NumPy array, found {type(values).__name__}: "
             f"{error}; give rows of equal length, or tensor.detach().cpu().float().numpy()"
         ) from error
 
 
-def _check_dtype(array: AnyArray, name: str) -> None:
-    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+def refuse_masked(values: object, name: str) -> None:
+    """Refuse masked entries, which a conversion would take for numbers.
+
+    Parameters
+    ----------
+    values : object
+        Anything.
+    name : str
+        What error messages call the argument.
+
+    Raises
+    ------
+    InputError
+        If it is a masked array with masked entries.
+
+    Examples
+    --------
+    >>> from geoquant.latents import refuse_masked
+    >>> refuse_masked([1.0], "lengths")
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise InputError(
+            f"{name} must have no masked entries, found {int(np.ma.getmaskarray(values).sum())}; "
+            f"drop those rows or fill them with {name}.filled(value)"
+        )
+
+
+def _check_dtype(dtype: np.dtype[Any], name: str) -> None:
+    if dtype.kind not in "fiu" or dtype.itemsize > 8:
         raise InputError(
             f"{name} must hold real numbers (float16, float32, float64 or integers), found dtype "
-            f"{array.dtype}; convert it, for instance with {name}.astype(np.float32)"
+            f"{dtype}; convert it, for instance with {name}.astype(np.float32)"
         )
 
 
@@ -211,7 +264,7 @@ def check_sample_weight(sample_weight: object, n: int) -> Float64Array:
     """
     if sample_weight is None:
         return np.ones(n, dtype=np.float64)
-    given = _as_array(sample_weight, "sample_weight")
+    given = as_array(sample_weight, "sample_weight")
     if given.dtype.kind not in "fiub":
         raise InputError(f"sample_weight must hold real numbers, found dtype {given.dtype}")
     if given.shape != (n,):
@@ -238,7 +291,7 @@ def check_sample_weight(sample_weight: object, n: int) -> Float64Array:
 # ------------------------------------------------------------------------------------ files
 
 
-def read_latents(path: PathLike, key: str | None = None) -> AnyArray:
+def read_latents(path: PathLike, key: str | None = None, *, mapped: bool = True) -> AnyArray:
     """Read an array of latents from ``.npy``, ``.npz`` or ``.safetensors``.
 
     Nothing in a file is believed before it agrees with the file's size, and nothing in it is
@@ -250,12 +303,14 @@ def read_latents(path: PathLike, key: str | None = None) -> AnyArray:
         A regular file with one of the three suffixes.
     key : str, optional
         Name of the array in an ``.npz`` or ``.safetensors`` file that holds several.
+    mapped : bool, default True
+        Whether an ``.npy`` file is memory-mapped rather than read.
 
     Returns
     -------
     ndarray
-        As stored. An ``.npy`` file is memory-mapped, read-only: do not change the file while
-        the array is in use.
+        As stored. A mapped array is read-only, and its file must stay as it is while it is in
+        use: if it becomes shorter, the system ends the process (SIGBUS).
 
     Raises
     ------
@@ -278,7 +333,7 @@ def read_latents(path: PathLike, key: str | None = None) -> AnyArray:
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".npy":
-        return _read_npy(path, key)
+        return _read_npy(path, key, mapped=mapped)
     if suffix == ".npz":
         return _read_npz(path, key)
     if suffix == ".safetensors":
@@ -350,7 +405,7 @@ def _chosen(names: list[str], key: str | None, path: PathLike) -> str:
     raise FileFormatError(f"{os.fspath(path)}: {wanted}; choose one with key=: {listed}")
 
 
-def _read_npy(path: PathLike, key: str | None) -> AnyArray:
+def _read_npy(path: PathLike, key: str | None, *, mapped: bool) -> AnyArray:
     if key is not None:
         raise FileFormatError(
             f"{os.fspath(path)}: an .npy file holds one array without a name, found key={key!r}; "
@@ -358,6 +413,8 @@ def _read_npy(path: PathLike, key: str | None) -> AnyArray:
         )
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
+        if not mapped:
+            return _read_array(stream, size, os.fspath(path))
         header = _read_npy_header(stream, size, os.fspath(path))
         if header.n_data_bytes == 0:
             return np.empty(header.shape, dtype=header.dtype)
@@ -422,7 +479,7 @@ def _not_plain(where: str, found: str) -> FileFormatError:
 
 def _read_npz(path: PathLike, key: str | None) -> AnyArray:
     with _npz_member(path, key) as (unpacked, size, where):
-        return _read_unpacked(unpacked, size, where)
+        return _read_array(unpacked, size, where)
 
 
 @contextmanager
@@ -468,12 +525,21 @@ def _check_zip_ends(stream: IO[bytes], path: PathLike) -> int:
     """Require that the archive is the whole file, and return its size."""
     head = stream.read(4)
     size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - 22))
-    tail = stream.read(22)
+    stream.seek(max(0, size - _ZIP64_ENDS - 22))
+    ends = stream.read()
+    tail = ends[-22:]
     if head != b"PK\x03\x04" or tail[:4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
         raise FileFormatError(
             f"{os.fspath(path)}: is not an .npz archive and nothing else (cut short, or with "
             "other bytes before or after it); save it anew with numpy.savez"
+        )
+    index_size = int.from_bytes(tail[12:16], "little")
+    if ends[-42:-38] == b"PK\x06\x07":  # the sizes of 64 bits, which count where they are
+        index_size = max(index_size, int.from_bytes(ends[-58:-50], "little"))
+    if index_size > MAX_HEADER_BYTES:
+        raise FileFormatError(
+            f"{os.fspath(path)}: its list of arrays takes {index_size} bytes, the limit is "
+            f"{MAX_HEADER_BYTES}; save the one of the latents by itself with numpy.save"
         )
     return size
 
@@ -497,7 +563,7 @@ def _check_member(member: zipfile.ZipInfo, size: int, path: PathLike) -> None:
     raise FileFormatError(f"{os.fspath(path)}: member {member.filename!r} {found}; {cure}")
 
 
-def _read_unpacked(stream: IO[bytes], size: int, where: str) -> AnyArray:
+def _read_array(stream: IO[bytes], size: int, where: str) -> AnyArray:
     header = _read_npy_header(stream, size, where)
     try:
         flat = np.empty(header.n_data_bytes, dtype=np.uint8)
@@ -506,11 +572,11 @@ def _read_unpacked(stream: IO[bytes], size: int, where: str) -> AnyArray:
     done = 0
     while block := stream.read(1 << 20):
         if done + len(block) > len(flat):
-            raise FileFormatError(f"{where}: unpacks to more than its {size} bytes")
+            raise FileFormatError(f"{where}: holds more than its {size} bytes")
         flat[done : done + len(block)] = np.frombuffer(block, dtype=np.uint8)
         done += len(block)
     if done != len(flat):
-        raise FileFormatError(f"{where}: is cut short; save it anew with numpy.savez")
+        raise FileFormatError(f"{where}: is cut short; copy it again, or save it anew")
     array = flat.view(header.dtype)
     return (
         array.reshape(header.shape[::-1]).T if header.fortran_order else array.reshape(header.shape)

@@ -19,6 +19,7 @@ from geoquant.codebook import (
     metadata_json,
     require_content,
 )
+from geoquant.default_floats import default_floats
 from geoquant.errors import InputError, memory_errors_typed
 from geoquant.files import (
     HASH_KEY,
@@ -456,10 +457,11 @@ def sum_of_codewords(
     >>> sum_of_codewords([v, v], [np.array([1]), np.array([0])])
     array([[11.]], dtype=float32)
     """
-    total = vectors[0][columns[0]].astype(np.float64)
-    for stage, column in zip(vectors[1:], columns[1:], strict=True):
-        total += stage[column]
-    summed: Float32Array = total.astype(np.float32)
+    with default_floats():
+        total = vectors[0][columns[0]].astype(np.float64)
+        for stage, column in zip(vectors[1:], columns[1:], strict=True):
+            total += stage[column]
+        summed: Float32Array = total.astype(np.float32)
     return summed
 
 

@@ -16,6 +16,7 @@ from geoquant.arguments import check_choice, check_count
 from geoquant.checkpoint import PART_PREFIX, Checkpoint, array_hash, remove_checkpoint
 from geoquant.clustering.seeding import as_generator
 from geoquant.codebook import Codebook
+from geoquant.default_floats import default_floats
 from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError, memory_errors_typed
 from geoquant.fit import check_checkpoint_arguments, fit_codebook
@@ -191,13 +192,14 @@ def fit_multistage(
         "n_latents": len(x),
         "random_state": int(random_state) if is_seed else None,
     }
-    if kind == "product":
-        chunks = _chunks(x, len(sizes), chunk_sizes)
-        fitted = _fit_product(chunks, fit_stage, beam, metadata, n_jobs)
-    else:
-        metadata["n_refits"] = n_refits
-        fitted = _fit_residual(x, fit_stage, len(sizes), beam, metadata, n_jobs, progress)
-        fitted = _refitted(fitted, x, n_refits, n_jobs, progress) if n_refits else fitted
+    with default_floats():
+        if kind == "product":
+            chunks = _chunks(x, len(sizes), chunk_sizes)
+            fitted = _fit_product(chunks, fit_stage, beam, metadata, n_jobs)
+        else:
+            metadata["n_refits"] = n_refits
+            fitted = _fit_residual(x, fit_stage, len(sizes), beam, metadata, n_jobs, progress)
+            fitted = _refitted(fitted, x, n_refits, n_jobs, progress) if n_refits else fitted
     if checkpoint is not None and not keep_checkpoint:
         remove_checkpoint(checkpoint)
     return fitted

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from geoquant.errors import InputError
 
+#: More threads than any machine has cores would cost time and memory, and help nobody.
+MOST_THREADS = 1024
+
 #: Called as ``progress(stage, done, total)``; may raise to stop the run.
 Progress = Callable[[str, int, int], None]
 
@@ -25,7 +28,7 @@ def n_threads(n_jobs: int | None) -> int:
     Parameters
     ----------
     n_jobs : int or None
-        ``None``: every core the process may run on. Positive: that many.
+        ``None``: every core the process may run on. Positive: that many, at most 1024.
         Negative: ``cores + 1 + n_jobs``, so that -1 is every core.
 
     Returns
@@ -56,4 +59,4 @@ def n_threads(n_jobs: int | None) -> int:
         count = 0
     if count == 0 or isinstance(n_jobs, bool):
         raise InputError(f"n_jobs must be None or a non-zero integer, found {n_jobs!r}")
-    return count if count > 0 else max(1, n_cores + 1 + count)
+    return min(count, MOST_THREADS) if count > 0 else max(1, n_cores + 1 + count)

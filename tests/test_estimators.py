@@ -394,6 +394,28 @@ def test_fit_again_forgets_what_was(estimator: type) -> None:
     assert_same_bits(results(est, x), results(again, x))
 
 
+@both
+@pytest.mark.parametrize("interrupted", [KeyboardInterrupt, MemoryError])
+def test_interrupted_fit_leaves_what_was(
+    estimator: type, interrupted: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second fit that does not end leaves all of the first, also if it is of other columns."""
+
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise interrupted
+
+    est = estimator(6, random_state=0).fit(cloud())
+    before = results(est, cloud())
+    monkeypatch.setattr("geoquant.estimators.fit_distinct", interrupt)
+    with pytest.raises(interrupted):
+        est.fit(cloud(50, 7))
+    assert_same_bits(results(est, cloud()), before)
+    assert est.n_features_in_ == 3
+    with pytest.raises(interrupted):
+        (fresh := estimator()).fit(cloud())
+    assert not [name for name in vars(fresh) if name.endswith("_")]
+
+
 # ------------------------------------------------------------- same bits from the same numbers
 
 

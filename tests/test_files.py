@@ -152,11 +152,86 @@ def test_symbolic_link_is_followed(tmp_path: Path) -> None:
     assert target.read_bytes() == NEW
 
 
-@pytest.mark.parametrize("name", ["a" * 255, "two\nlines", "ü", ".tmp", "-rf"])
+@pytest.mark.parametrize(
+    "name", ["a" * 255, "two\nlines", "ü", ".tmp", "-rf", os.fsdecode(b"\xff\xfe")], ids=ascii
+)
 def test_unusual_names(tmp_path: Path, name: str) -> None:
     """Every name that the file system takes can be written, the longest included."""
+    try:
+        (tmp_path / name).touch()
+    except OSError:
+        pytest.skip("the file system takes no such name")
     write_atomically(tmp_path / name, NEW)
     assert names_in(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == NEW
+
+
+def test_name_that_is_too_long(tmp_path: Path) -> None:
+    """A name that the file system does not take is an OSError that has it, and nothing is left."""
+    with pytest.raises(OSError, match="a" * 256):
+        write_atomically(tmp_path / ("a" * 256), NEW)
+    assert names_in(tmp_path) == []
+
+
+def test_hard_link_is_replaced(tmp_path: Path) -> None:
+    """Another name of the old file keeps the old content."""
+    (tmp_path / "out").write_bytes(OLD)
+    os.link(tmp_path / "out", tmp_path / "other")
+    write_atomically(tmp_path / "out", NEW)
+    assert (tmp_path / "out").read_bytes() == NEW
+    assert (tmp_path / "other").read_bytes() == OLD
+
+
+def test_link_to_nothing_is_followed(tmp_path: Path) -> None:
+    """What a link points to is made if it is not there; without its folder that is an error."""
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_atomically(tmp_path / "link", NEW)
+    assert (tmp_path / "target").read_bytes() == NEW
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere" / "target")
+    with pytest.raises(FileNotFoundError, match="lost"):
+        write_atomically(tmp_path / "lost", NEW)
+
+
+def test_loop_of_links_is_not_replaced(tmp_path: Path) -> None:
+    """A link to itself stays, and the error has its name."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(OSError, match="loop"):
+        write_atomically(tmp_path / "loop", NEW)
+    assert names_in(tmp_path) == ["loop"]
+    assert (tmp_path / "loop").is_symlink()
+
+
+def test_mapped_file_is_replaced_under_its_readers(tmp_path: Path) -> None:
+    """Who has mapped the old file goes on to see the old content, whole."""
+    path = tmp_path / "out.npy"
+    write_npy(path, np.arange(5000))
+    mapped = np.load(path, mmap_mode="r")
+    write_npy(path, np.zeros(3))
+    np.testing.assert_array_equal(mapped, np.arange(5000))
+    assert np.load(path).tolist() == [0, 0, 0]
+
+
+#: Writes one character many times over, again and again.
+WRITER = """
+import sys
+from geoquant.files import write_atomically
+for _ in range(60):
+    write_atomically(sys.argv[1], sys.argv[2].encode() * 100_000)
+"""
+
+
+def test_processes_that_write_one_file(tmp_path: Path) -> None:
+    """Whoever looks meanwhile sees what one of them wrote, whole, and nothing is left behind."""
+    path = tmp_path / "out"
+    path.write_bytes(b"a" * 100_000)
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), letter]) for letter in "bc"
+    ]
+    while any(writer.poll() is None for writer in writers):
+        content = path.read_bytes()
+        assert (len(content), len(set(content))) == (100_000, 1)
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert names_in(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
@@ -180,7 +255,13 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(errno.ENOSPC, ResourceError), (errno.EDQUOT, ResourceError), (errno.EIO, OSError)],
+    [
+        (errno.ENOSPC, ResourceError),
+        (errno.EDQUOT, ResourceError),
+        (errno.EIO, OSError),
+        (errno.EACCES, PermissionError),
+        (errno.EROFS, OSError),
+    ],
 )
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "close", "replace"])
 def test_any_failing_system_call(
@@ -463,6 +544,9 @@ GOOD = with_header({"a": tensor()}, b"abcd")
         (with_header(b'{"a":' * 100_000), "strict JSON"),
         (with_header(b'{"a":' + b"9" * 5000 + b"}"), "strict JSON"),
         (with_header(b'{"a":NaN}'), "strict JSON"),
+        (with_header(b'{"a":Infinity}'), "strict JSON"),
+        (with_header(b'{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}}'), "shape"),
+        (struct.pack("<Q", 1 << 32) + b"{}", "claims a header of 4294967296 bytes"),
         (with_header(b'{"a":1,"a":1}'), "repeated"),
         (with_header(b'{"__metadata__":{"k":"v","k":"v"}}'), "repeated"),
         (with_header({"__metadata__": {"k": 1}}), "metadata must"),
@@ -508,6 +592,15 @@ def test_header_limit(tmp_path: Path) -> None:
     assert safetensors_names(path, max_header_bytes=length) == ["a"]
     with pytest.raises(FileFormatError, match=f"at most {length - 1}"):
         safetensors_names(path, max_header_bytes=length - 1)
+
+
+def test_header_of_a_hundred_megabytes(tmp_path: Path) -> None:
+    """A header that a file does hold, but is too long, is not read."""
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", 100_000_000) + b"{")
+    os.truncate(path, 100_000_008)
+    with pytest.raises(FileFormatError, match=r"header of 100000000 bytes .* at most 1048576"):
+        read_safetensors(path)
 
 
 def test_claims_are_checked_before_memory_is_asked_for(tmp_path: Path) -> None:

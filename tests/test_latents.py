@@ -241,6 +241,40 @@ def test_npy_is_mapped_read_only(tmp_path: Path) -> None:
     assert np.shares_memory(check_latents(read), read)
 
 
+@pytest.mark.parametrize("array", [GRID, np.asfortranarray(GRID), GRID[:0], GRID.astype(">f8")])
+def test_npy_is_read_where_it_is_not_to_be_mapped(
+    tmp_path: Path, array: np.ndarray[Any, Any]
+) -> None:
+    """The same array in memory of its own."""
+    np.save(tmp_path / "a.npy", array)
+    read = read_latents(tmp_path / "a.npy", mapped=False)
+    assert not isinstance(read, np.memmap)
+    np.testing.assert_array_equal(read, array, strict=True)
+    assert read.flags.f_contiguous == array.flags.f_contiguous
+    os.truncate(tmp_path / "a.npy", 0)
+    np.testing.assert_array_equal(read, array)
+
+
+@pytest.mark.parametrize(("size", "message"), [(150, "cut short"), (900, "holds more")])
+def test_npy_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, message: str
+) -> None:
+    """A file cut short or written on after its header was checked is a FileFormatError."""
+    path, read_header = tmp_path / "a.npy", module._read_npy_header
+    np.save(path, GRID)
+
+    def read_and_change(*arguments: Any) -> Any:
+        header = read_header(*arguments)
+        os.truncate(path, size)
+        return header
+
+    # Less than a header is in the buffer, so that the rest is asked for afterwards.
+    monkeypatch.setattr(module, "_read_npy_header", read_and_change)
+    monkeypatch.setattr(module, "open_regular", lambda p: open(p, "rb", buffering=0))  # noqa: SIM115
+    with pytest.raises(FileFormatError, match=message):
+        read_latents(path, mapped=False)
+
+
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])
 def test_npy_versions(tmp_path: Path, version: tuple[int, int]) -> None:
     """Both versions of the format that plain arrays are written in are read."""
@@ -534,6 +568,26 @@ def test_npz_flipped_data_is_noticed(tmp_path: Path, compress: bool) -> None:
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match=r"not a readable .npz archive"):
         read_latents(path)
+
+
+def test_npz_of_very_many_members(tmp_path: Path) -> None:
+    """An archive whose list of members alone is long is refused before the list is read."""
+    path = tmp_path / "a.npz"
+    npz(path, {f"{i:0300}.npy": b"" for i in range(3500)}, zipfile.ZIP_STORED)
+    with pytest.raises(FileFormatError, match=r"list of arrays takes .* the limit is 1048576"):
+        read_latents(path, "1")
+
+
+def test_npz_of_very_many_members_in_64_bits(tmp_path: Path) -> None:
+    """The sizes that count where an archive has more than 65 535 members are looked at too."""
+    path = tmp_path / "a.npz"
+    npz(path, {"a.npy": npy_of(GRID)})
+    content = path.read_bytes()
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 10**6, 10**6, 10**8, 0)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(content) - 22, 1)
+    path.write_bytes(content[:-22] + record + locator + content[-22:])
+    with pytest.raises(FileFormatError, match="list of arrays takes 100000000 bytes"):
+        read_latents(path, "a")
 
 
 def test_npz_writes_nothing(tmp_path: Path) -> None:

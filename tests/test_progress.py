@@ -19,7 +19,10 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("n_jobs", "expected"),
-    [(None, 4), (1, 1), (9, 9), (-1, 4), (-2, 3), (-4, 1), (-5, 1), (-100, 1), (np.int64(2), 2)],
+    [
+        *((None, 4), (1, 1), (9, 9), (10_000, 1024), (2**40, 1024), (np.int64(2), 2)),
+        *((-1, 4), (-2, 3), (-4, 1), (-5, 1), (-100, 1)),
+    ],
 )
 @pytest.mark.usefixtures("four_cores")
 def test_jobs_become_threads(n_jobs: int | None, expected: int) -> None:

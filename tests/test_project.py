@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.machinery
 import importlib.metadata
 import os
 import re
@@ -24,6 +25,7 @@ ORDER = [
     "geoquant.errors",
     "geoquant.arguments",
     "geoquant.progress",
+    "geoquant.default_floats",
     "geoquant.files",
     "geoquant.latents",
     "geoquant.distinct",
@@ -303,6 +305,45 @@ def test_help_is_light() -> None:
     loaded = loaded_after(code)
     assert "click" in loaded
     assert loaded & HEAVY == set()
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_missing_kernels_are_said_to_be_missing() -> None:
+    """Without the extension the package is imported, and what needs it says how to get it."""
+    code = "import sys; sys.modules['geoquant._core'] = None\nimport geoquant\n"
+    done = run_python(code + "geoquant.fit_codebook")
+    assert done.stderr.splitlines()[-1].startswith("ImportError: geoquant._core, the compiled")
+    assert "install geoquant anew" in done.stderr
+    done = run_python(code + "from geoquant.cli import main; main(['fit', 'x.npy', '-k', '2'])")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"no library", b"\x7fELF"])
+def test_kernels_of_another_kind_are_said_to_be_so(tmp_path: Path, content: bytes) -> None:
+    """A file that cannot be loaded, as one for another system, is an ImportError with the cure."""
+    name = "_core" + importlib.machinery.EXTENSION_SUFFIXES[0]
+    (tmp_path / name).write_bytes(content)
+    code = f"import geoquant; geoquant.__path__[:] = [{str(tmp_path)!r}]\n"
+    done = run_python(code + "from geoquant import _core")
+    assert done.stderr.splitlines()[-1].startswith("ImportError: geoquant._core, the compiled")
+
+
+def test_optional_libraries_may_be_absent() -> None:
+    """Without PyTorch, faiss, numba and matplotlib latents are fitted; PyTorch is asked for."""
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'faiss', 'numba', 'matplotlib'): sys.modules[name] = None\n"
+        "import geoquant as gq\n"
+        "print(sorted(gq.fit_codebook([[0.0], [9.0]], 2, random_state=0).codes.tolist()))\n"
+        "import geoquant.torch"
+    )
+    done = run_python(code)
+    assert done.stdout == "[0, 1]\n"
+    assert "ImportError: geoquant.torch" in done.stderr
 
 
 def test_every_test_has_a_docstring() -> None:

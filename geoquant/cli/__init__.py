@@ -3,7 +3,7 @@
 Only click is imported here, so that ``--help`` is instant; commands import what they need.
 
 Exit codes: 0 done, 2 wrong argument, 3 unusable data or file, 4 not enough memory or disk,
-130 interrupted, 141 nobody reads the output any more, 143 terminated.
+129 hung up, 130 interrupted, 141 nobody reads the output any more, 143 terminated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -32,11 +32,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 EXIT_ARGUMENT, EXIT_DATA, EXIT_RESOURCE = 2, 3, 4
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+EXIT_INTERRUPTED = 130
 
 
 class Terminated(KeyboardInterrupt):
     """The system asks the process to end, with SIGTERM; it ends as tidily as after Ctrl-C."""
+
+    exit_code, what = 143, "terminated"
+
+
+class HungUp(Terminated):
+    """The terminal is gone, with SIGHUP."""
+
+    exit_code, what = 129, "hung up"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,13 +84,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        click.echo(err=True)  # off the line on which the terminal shows ^C
-        is_terminated = isinstance(error, Terminated)
-        _fail(
-            f"{'terminated' if is_terminated else 'interrupted'}; "
-            f"{str(error) or 'nothing was written'}",
-            EXIT_TERMINATED if is_terminated else EXIT_INTERRUPTED,
-        )
+        with suppress(OSError):
+            click.echo(err=True)  # off the line on which the terminal shows ^C
+        what, exit_code = "interrupted", EXIT_INTERRUPTED
+        if isinstance(error, Terminated):
+            what, exit_code = error.what, error.exit_code
+        _fail(f"{what}; {str(error) or 'nothing was written'}", exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -98,16 +105,21 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 @contextmanager
 def _tidy_end() -> Iterator[None]:
-    """Make SIGTERM raise `Terminated` within the block."""
+    """Make SIGTERM and SIGHUP raise `Terminated` within the block."""
+    ends = {"SIGTERM": Terminated, "SIGHUP": HungUp}
+    numbers = {getattr(signal, name): end for name, end in ends.items() if hasattr(signal, name)}
 
     def terminate(number: int, frame: object) -> NoReturn:
-        raise Terminated
+        raise numbers[number]
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    # What is ignored stays so: it is what nohup asks for.
+    caught = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, terminate) for number in caught}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _explained(error: Exception) -> tuple[str, int]:
@@ -128,5 +140,8 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
+    # Names of files may hold anything, and the message is one line.
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    with suppress(OSError):  # a terminal that is gone
+        click.echo(f"Error: {shown}", err=True)
     sys.exit(exit_code)

@@ -259,5 +259,7 @@ def fit_in_one_stage(
 def codes_beside(codebook_path: Path) -> Path:
     """Where the codes of a codebook are put."""
     name = codebook_path.name
+    if not name:
+        raise click.BadParameter("a file name is missing", param_hint="--output")
     stem = name.removesuffix(_CODEBOOK_SUFFIX) if name.endswith(_CODEBOOK_SUFFIX) else name
     return codebook_path.with_name(stem + ".codes.npy")

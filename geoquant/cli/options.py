@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +109,13 @@ model_option: Decorator = click.option(
 def load_latents(path: Path, key: str | None) -> npt.NDArray[np.float32]:
     """Read and check a file of latents; whatever is wrong with it is the file's fault."""
     from geoquant.latents import check_latents, read_latents
+    from geoquant.memory import require_memory
 
+    with suppress(OSError):  # the reader explains what cannot be read
+        require_memory(path.stat().st_size, None, "give a part of the latents")
     try:
-        return check_latents(read_latents(path, key))
+        # Not mapped: a file cut short meanwhile is an error, where a map of it ends the process.
+        return check_latents(read_latents(path, key, mapped=False))
     except InputError as error:
         raise FileFormatError(f"{path}: {error}") from error
 
@@ -125,11 +130,14 @@ def beside(path: Path, suffix: str) -> Path:
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Fail before the work, not after it: no folder to write to, or an input in the way."""
     for output in outputs:
+        if not output.name:
+            raise click.BadParameter("a file name is missing", param_hint="--output")
         if not output.parent.is_dir():
             raise click.BadParameter(
                 f"folder {output.parent} does not exist", param_hint="--output"
             )
-        if output.resolve() in {path.resolve() for path in inputs}:
+        # Unlike Path.resolve, this passes on loops of links, which reader and writer explain.
+        if os.path.realpath(output) in map(os.path.realpath, inputs):
             raise click.BadParameter(
                 f"{output} is an input and would be overwritten; name another file",
                 param_hint="--output",
@@ -141,7 +149,7 @@ def load_codes(path: Path, n_codes: Sequence[int]) -> npt.NDArray[np.int64]:
     from geoquant.latents import read_latents
     from geoquant.multistage import check_stage_codes
 
-    codes = read_latents(path)
+    codes = read_latents(path, mapped=False)
     columns = codes[:, None] if codes.ndim == 1 else codes
     if columns.ndim != 2 or columns.shape[1] != len(n_codes) or len(columns) == 0:
         raise FileFormatError(
@@ -159,7 +167,7 @@ def load_labels(path: Path, n: int) -> npt.NDArray[np.int64]:
     """Read classes, one integer from 0 on for each of `n` images."""
     from geoquant.latents import read_latents
 
-    labels = read_latents(path)
+    labels = read_latents(path, mapped=False)
     if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise FileFormatError(
             f"{path}: labels must be {n} integers from 0 on, found shape {labels.shape} of "

@@ -24,6 +24,7 @@ from geoquant.clustering.swap import (
     perturb,
     swap,
 )
+from geoquant.default_floats import default_floats
 from geoquant.errors import InputError, memory_errors_typed
 from geoquant.graph.components import require_connected
 from geoquant.graph.shortest_paths import nearest_source
@@ -126,6 +127,8 @@ def geodesic_kmedoids(
     ([1, 4], 4.0)
     """
     _check_arguments(graph, n_clusters, power, n_init, algorithm, max_iter, n_perturbations)
+    # NumPy's small integers overflow where they are multiplied.
+    n_clusters, max_iter = int(n_clusters), int(max_iter)
     require_connected(graph)
     weights = check_sample_weight(sample_weight, graph.n_nodes)
     generator = as_generator(random_state)
@@ -254,8 +257,9 @@ def cell_means(
     weighs_nothing = np.bincount(labels, weights=weights, minlength=n_clusters) == 0
     weights = np.where(weighs_nothing[labels], 1.0, weights)
     total = np.bincount(labels, weights=weights, minlength=n_clusters)
-    sums = [np.bincount(labels, weights=weights * x, minlength=n_clusters) for x in latents.T]
-    return (np.stack(sums, axis=1) / total[:, None]).astype(np.float32)
+    with default_floats():
+        sums = [np.bincount(labels, weights=weights * x, minlength=n_clusters) for x in latents.T]
+        return (np.stack(sums, axis=1) / total[:, None]).astype(np.float32)
 
 
 def _start(

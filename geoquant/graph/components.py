@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoquant import _core
+from geoquant.default_floats import default_floats
 from geoquant.errors import InputError, NotConnectedError, memory_errors_typed
 from geoquant.graph.knn import nearest_neighbors
 from geoquant.latents import check_latents
@@ -149,7 +150,8 @@ def bridge_components(
     labels = connected_components(graph)
     n_components = int(labels.max()) + 1
     while labels.max() > 0:
-        chosen = sorted(_closest_outside(x, labels, n_jobs).values())
+        with default_floats():
+            chosen = sorted(_closest_outside(x, labels, n_jobs).values())
         labels, added = _merge(labels, chosen)
         bridges += added
     if not bridges:

@@ -11,12 +11,15 @@ import numpy.typing as npt
 
 from geoquant import _core
 from geoquant.arguments import check_count
+from geoquant.default_floats import default_floats
 from geoquant.errors import InputError
+from geoquant.latents import as_array
 from geoquant.progress import n_threads
 
 #: How nodes are numbered: int32, but for the build that meets the end of its numbers in a test.
 NodeNumber: type[np.int32] = getattr(np, f"int{_core.NODE_BITS}")
 MAX_NODES = int(np.iinfo(NodeNumber).max)
+_CURE_OF_SPARSE = "make it anew with scipy.sparse.coo_array((data, (row, column)), shape)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +174,7 @@ class Graph:
         >>> gq.Graph.from_neighbors([[1], [0], [1]], [[1.0], [1.0], [2.5]]).n_edges
         2
         """
-        neighbors, length = _as_array(index, "index"), _lengths(distance)
+        neighbors, length = as_array(index, "index"), _lengths(distance)
         if neighbors.ndim != 2 or len(neighbors) == 0 or neighbors.shape != length.shape:
             raise InputError(
                 "index and distance must both have shape (n_nodes, n_neighbors), n_nodes > 0, "
@@ -254,11 +257,12 @@ class Graph:
                 "a precomputed graph must be a scipy sparse matrix of distances, found "
                 f"{type(matrix).__name__}; convert it with scipy.sparse.csr_array"
             )
+        if len(matrix.shape) != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise InputError(f"a precomputed graph must be square, found shape {matrix.shape}")
+        if matrix.dtype.kind not in "fiu":
+            raise InputError(f"a precomputed graph must hold real numbers, found {matrix.dtype}")
+        check_sparse(matrix, "a precomputed graph")
         coo = matrix.tocoo()
-        if len(coo.shape) != 2 or coo.shape[0] != coo.shape[1]:
-            raise InputError(f"a precomputed graph must be square, found shape {coo.shape}")
-        if coo.dtype.kind not in "fiu":
-            raise InputError(f"a precomputed graph must hold real numbers, found {coo.dtype}")
         return cls.from_edges(coo.shape[0], coo.coords[0], coo.coords[1], coo.data)
 
     def to_scipy(self) -> Any:
@@ -307,6 +311,58 @@ class Graph:
         return Graph, (self.indptr, self.indices, self.lengths, self.recall)
 
 
+def check_sparse(matrix: Any, name: str) -> None:
+    """Refuse a sparse matrix whose arrays contradict one another; SciPy would read beyond them.
+
+    Parameters
+    ----------
+    matrix : scipy sparse array or matrix
+        Of any format; those made of Python's own lists and dictionaries cannot be read beyond.
+    name : str
+        What error messages call it.
+
+    Raises
+    ------
+    InputError
+        If there is no such matrix.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> from geoquant.graph.csr import check_sparse
+    >>> check_sparse(csr_array((3, 3)), "X")
+    """
+    if len(matrix.shape) != 2:
+        raise InputError(f"{name} must have two axes, found shape {matrix.shape}")
+    kind = getattr(matrix, "format", None)
+    if kind == "coo":
+        for ids, size in zip(matrix.coords, matrix.shape, strict=True):
+            _integers(ids, f"the coordinates of {name}", size - 1)
+    elif kind in ("csr", "csc", "bsr"):
+        _check_compressed(matrix, name)
+
+
+def _check_compressed(matrix: Any, name: str) -> None:
+    block = getattr(matrix, "blocksize", (1, 1))
+    sizes = [size // length for size, length in zip(matrix.shape, block, strict=True)]
+    n_major, n_minor = reversed(sizes) if matrix.format == "csc" else sizes
+    indptr = _integers(matrix.indptr, f"the indptr of {name}")
+    indices = _integers(matrix.indices, f"the indices of {name}", n_minor - 1)
+    # SciPy's own types; it refuses others, or reads them wrongly, in functions of its own.
+    is_whole = {indptr.dtype, indices.dtype} <= {np.dtype(np.int32), np.dtype(np.int64)}
+    if not is_whole or len(indptr) != n_major + 1 or len(matrix.data) != len(indices):
+        raise InputError(
+            f"{name} must have an indptr of {n_major + 1} int32 or int64 and as many indices as "
+            f"data, found shapes {indptr.shape}, {indices.shape} and {matrix.data.shape} and "
+            f"dtypes {indptr.dtype} and {indices.dtype}; {_CURE_OF_SPARSE}"
+        )
+    if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any() or indptr[-1] != len(indices):
+        raise InputError(
+            f"the indptr of {name} must start at 0, never decrease and end at {len(indices)}; "
+            f"{_CURE_OF_SPARSE}"
+        )
+
+
 def check_nodes(nodes: npt.ArrayLike, n_nodes: int, name: str) -> npt.NDArray[np.int32]:
     """Give node numbers as the kernels take them.
 
@@ -343,7 +399,7 @@ def _integers(
     values: npt.ArrayLike, name: str, most: int | None = None, least: int = 0
 ) -> npt.NDArray[Any]:
     """One-dimensional integers in ``[least, most]``, as given; an empty list will do."""
-    array = _as_array(values, name)
+    array = as_array(values, name)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size > 0):
         raise InputError(
             f"{name} must be a one-dimensional array of integers, found shape {array.shape} "
@@ -357,19 +413,12 @@ def _integers(
     return array
 
 
-def _as_array(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise InputError(f"{name} must be one array of numbers: {error}") from error
-
-
 def _lengths(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """Lengths as float32, or an error that says what is wrong with them."""
-    array = _as_array(values, "edge lengths")
+    array = as_array(values, "edge lengths")
     if array.dtype.kind not in "fiu" and array.size > 0:
         raise InputError(f"edge lengths must be real numbers, found dtype {array.dtype}")
-    with np.errstate(over="ignore"):
+    with default_floats(), np.errstate(over="ignore"):
         lengths = np.ascontiguousarray(array, dtype=np.float32)
     # NaN, which min and max pass on, fails the test too.
     if lengths.size and not (array.min() >= 0 and lengths.max() < np.inf):

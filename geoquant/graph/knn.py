@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from geoquant import _core
 from geoquant.arguments import check_count, check_share
+from geoquant.default_floats import default_floats
 from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError, memory_errors_typed
 from geoquant.graph.cells import (
@@ -144,7 +145,8 @@ def nearest_neighbors(
     _check_instruction_set()
     threads = n_threads(n_jobs)
     if queries is None and n_neighbors <= _MOST_FOR_JOIN:
-        return _join(among, n_neighbors, target, threads, progress)
+        with default_floats():
+            return _join(among, n_neighbors, target, threads, progress)
     self_id = np.arange(len(among), dtype=np.int32) if queries is None else None
     found = _core.knn_search(
         among, asked, n_neighbors, self_id, threads, of_stage(progress, "neighbours")
