@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -138,11 +139,11 @@ class Checkpoint:
 
     def _read(self, path: str) -> Arrays:
         arrays, texts = read_safetensors(path, canonical=True)
-        if texts.get("format") != _FORMAT or texts.get(HASH_KEY) != content_hash(arrays, texts):
+        found = _identity_in(texts)
+        if found is None or texts.get(HASH_KEY) != content_hash(arrays, texts):
             raise FileFormatError(
                 f"{path}: is no checkpoint of geoquant, or damaged; remove it to do its stage anew"
             )
-        found = json.loads(texts["identity"])
         for name in sorted(self._identity.keys() | found.keys()):
             if found.get(name) != self._identity.get(name):
                 raise InputError(
@@ -151,6 +152,17 @@ class Checkpoint:
                     "remove the checkpoint to begin anew"
                 )
         return arrays
+
+
+def _identity_in(texts: Mapping[str, str]) -> dict[str, Any] | None:
+    """What a checkpoint says that it is of, or None if it is none."""
+    if texts.get("format") != _FORMAT:
+        return None
+    # Anyone can write a file with a right hash, so what is in it is not believed either.
+    with suppress(ValueError, RecursionError):
+        found = json.loads(texts.get("identity", ""))
+        return found if isinstance(found, dict) else None
+    return None
 
 
 def array_hash(array: npt.NDArray[Any] | None) -> str:

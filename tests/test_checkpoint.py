@@ -12,6 +12,7 @@ import geoquant as gq
 from geoquant.checkpoint import Checkpoint, array_hash
 from geoquant.clustering.alternate import Step
 from geoquant.errors import FileFormatError, InputError
+from geoquant.files import HASH_KEY, content_hash, write_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,6 +152,17 @@ def test_no_change_of_a_kept_stage_goes_unnoticed(tmp_path: Path) -> None:
         file.write_bytes(damaged)
         with pytest.raises(FileFormatError):
             Checkpoint(tmp_path, {"seed": 0}, resume=True).once("stage", dict)
+
+
+@pytest.mark.parametrize("identity", [None, "", "{", "[]", "1", "[" * 100_000])
+@pytest.mark.parametrize("kind", ["geoquant-checkpoint", "geoquant-codebook"])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, identity: str | None, kind: str) -> None:
+    """Also with a right hash: one that does not say what it is of is no checkpoint."""
+    texts = {"format": kind} | ({} if identity is None else {"identity": identity})
+    path = tmp_path / "stage.checkpoint.safetensors"
+    write_safetensors(path, {}, texts | {HASH_KEY: content_hash({}, texts)})
+    with pytest.raises(FileFormatError, match="is no checkpoint of geoquant"):
+        Checkpoint(tmp_path, {"seed": 0}, resume=True).once("stage", dict)
 
 
 def test_generator_goes_on_where_it_was(tmp_path: Path) -> None:
