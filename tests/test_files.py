@@ -99,7 +99,19 @@ def tensor(
 # ---------------------------------------------------------------------------------- writing
 
 
-@pytest.mark.parametrize("data", [NEW, bytearray(NEW), memoryview(NEW), [NEW[:3], NEW[3:]], []])
+@pytest.mark.parametrize(
+    "data",
+    [
+        NEW,
+        bytearray(NEW),
+        memoryview(NEW),
+        memoryview(np.arange(6.0).reshape(2, 3)),
+        memoryview(np.empty((0, 3))),
+        [NEW[:3], b"", NEW[3:]],
+        [],
+        b"",
+    ],
+)
 def test_writes_what_it_is_given(tmp_path: Path, data: Any) -> None:
     """Bytes, views and blocks arrive unchanged, and nothing else is left in the folder."""
     path = tmp_path / "out"
@@ -175,6 +187,16 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         write_atomically(path, NEW)
     assert caught.value.filename == str(path)
+
+
+@pytest.mark.parametrize("name", ["null\0byte", "half a \ud800"])
+def test_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    """It is an OSError with the path, as for every other name that the system refuses."""
+    with pytest.raises(OSError, match="half a|null") as caught:
+        write_atomically(tmp_path / name, NEW)
+    assert caught.value.errno == errno.EINVAL
+    assert caught.value.filename == str(tmp_path / name)
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -330,6 +352,21 @@ def test_npy_round_trip(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
     write_npy(tmp_path / "a.npy", array)
     loaded = np.load(tmp_path / "a.npy")
     np.testing.assert_array_equal(loaded, array, strict=True)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        [("\u65e5", "f4")],
+        [(f"a field with a long name {i}", "f4") for i in range(3000)],
+    ],
+)
+def test_npy_refuses_fields_that_do_not_fit_in_its_header(tmp_path: Path, kind: Any) -> None:
+    """Names beyond latin-1, and more of them than 64 KiB hold."""
+    with pytest.raises(InputError, match=r"array must have a dtype .* rename its fields") as caught:
+        write_npy(tmp_path / "a.npy", np.zeros(1, kind))
+    assert len(str(caught.value)) < 400
+    assert names_in(tmp_path) == []
 
 
 def test_npy_refuses_objects(tmp_path: Path) -> None:
