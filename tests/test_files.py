@@ -333,6 +333,129 @@ def test_other_files_are_not_swept(tmp_path: Path) -> None:
     assert names_in(tmp_path) == sorted([*before, "out"])
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "",
+        "notes",
+        "-1-2.tmp",
+        f"{os.getpid()}-{files._PROCESS}-ab.tmp",
+        "99999999999999999999-ab-cd.tmp",
+    ],
+)
+def test_temporaries_that_may_be_in_use_stay(tmp_path: Path, rest: str) -> None:
+    """Those that name no process, this one, or one that no system can have."""
+    path = tmp_path / "out"
+    (tmp_path / (files._temporary_prefix(str(path)) + rest)).write_bytes(OLD)
+    before = names_in(tmp_path)
+    write_atomically(path, NEW)
+    assert names_in(tmp_path) == sorted([*before, "out"])
+
+
+@pytest.mark.parametrize(("found", "is_removed"), [(ProcessLookupError, True), (None, False)])
+@pytest.mark.parametrize("pid", [1, os.getpid() + 1])
+def test_temporaries_of_another_process(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pid: int,
+    found: type[OSError] | None,
+    is_removed: bool,
+) -> None:
+    """They go if it is gone; it is asked after with a signal that does nothing."""
+    asked = []
+
+    def kill(*arguments: int) -> None:
+        asked.append(arguments)
+        if found is not None:
+            raise found
+
+    path = tmp_path / "out"
+    stale = Path(files._temporary_prefix(str(path)) + f"{pid}-ab-cd.tmp")
+    (tmp_path / stale).write_bytes(OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "kill", kill)
+        write_atomically(path, NEW)
+    assert asked == [(pid, 0)]
+    assert (tmp_path / stale).exists() is not is_removed
+
+
+def test_temporaries_of_another_user_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that may not be signalled is there."""
+
+    def kill(pid: int, number: int) -> None:
+        raise PermissionError
+
+    stale = tmp_path / f"{files._temporary_prefix(str(tmp_path / 'out'))}1-ab-cd.tmp"
+    stale.write_bytes(OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "kill", kill)
+        write_atomically(tmp_path / "out", NEW)
+    assert stale.exists()
+
+
+def test_temporaries_of_an_earlier_process_of_the_same_number_go(tmp_path: Path) -> None:
+    """In a container the process that was killed and this one may both be number 1."""
+    stale = tmp_path / f"{files._temporary_prefix(str(tmp_path / 'out'))}{os.getpid()}-ab-cd.tmp"
+    stale.write_bytes(OLD)
+    write_atomically(tmp_path / "out", NEW)
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_temporary_that_cannot_be_removed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of others never stops a write."""
+
+    def unlink(path: str) -> None:
+        raise PermissionError
+
+    stale = tmp_path / f"{files._temporary_prefix(str(tmp_path / 'out'))}{os.getpid()}-ab-cd.tmp"
+    stale.write_bytes(OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "unlink", unlink)
+        write_atomically(tmp_path / "out", NEW)
+    assert names_in(tmp_path) == sorted([stale.name, "out"])
+
+
+def test_file_system_that_cannot_force_a_folder_to_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its EINVAL is no failure, for the file itself was forced."""
+    fsync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", refuse_folders)
+        write_atomically(tmp_path / "out", NEW)
+    assert (tmp_path / "out").read_bytes() == NEW
+
+
+def test_windows_has_no_folders_to_open_nor_processes_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a write opens its file only, and leaves every temporary."""
+    path = str(tmp_path / "out")
+    stale = files._temporary_prefix(path) + "1-ab-cd.tmp"
+    (tmp_path / stale).write_bytes(OLD)
+    opened, original = [], os.open
+
+    def opening(name: str, *arguments: int) -> int:
+        opened.append(name)
+        return original(name, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "open", opening)
+        patch.setattr(files.os, "name", "nt")
+        write_atomically(path, NEW)
+    assert len(opened) == 1
+    assert opened[0].endswith(".tmp")
+    assert names_in(tmp_path) == sorted([stale, "out"])
+
+
 # -------------------------------------------------------------------------------------- npy
 
 
@@ -570,6 +693,37 @@ def test_random_damage_is_a_format_error(tmp_path: Path) -> None:
         except FileFormatError:
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
+
+
+def test_no_memory_for_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sound file too large for memory is a ResourceError with its size."""
+
+    def empty(*arguments: Any, **options: Any) -> None:
+        raise MemoryError
+
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(GOOD)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.np, "empty", empty)
+        with pytest.raises(ResourceError, match=r"a\.safetensors: .* no memory for 4 bytes"):
+            read_safetensors(path)
+
+
+def test_file_that_becomes_shorter_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an array, because somebody cut the file short after its header was read, is refused."""
+    path, empty = tmp_path / "a.safetensors", np.empty
+    write_safetensors(path, {"a": np.zeros(100_000)}, {})
+
+    def cutting(*arguments: Any, **options: Any) -> Any:
+        os.truncate(path, 400_000)
+        return empty(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.np, "empty", cutting)
+        with pytest.raises(FileFormatError, match="became shorter while it was read"):
+            read_safetensors(path)
 
 
 # ---------------------------------------------------------------------- what is not a file

@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from geoquant import latents as module
-from geoquant.errors import FileFormatError, InputError
+from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import write_npy, write_safetensors
 from geoquant.latents import (
     check_latents,
@@ -534,6 +535,50 @@ def test_npz_flipped_data_is_noticed(tmp_path: Path, compress: bool) -> None:
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match=r"not a readable .npz archive"):
         read_latents(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_npz_member_that_ends_early(tmp_path: Path, method: int) -> None:
+    """One that unpacks to fewer bytes than it claims, with a checksum of those, is refused."""
+    path = tmp_path / "a.npz"
+    whole = npy_of(GRID)
+    npz(path, {"a.npy": whole[:-4]}, method)
+    content = bytearray(path.read_bytes())
+    for start, place in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+        at = content.index(start) + place
+        assert struct.unpack_from("<I", content, at) == (len(whole) - 4,)
+        struct.pack_into("<I", content, at, len(whole))
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"a\.npz\['a'\]: is cut short"):
+        read_latents(path)
+
+
+def test_npz_member_that_unpacks_to_more_is_read_to_its_size(tmp_path: Path) -> None:
+    """What follows is never unpacked, so it cannot take memory."""
+    path = tmp_path / "a.npz"
+    whole = npy_of(GRID)
+    npz(path, {"a.npy": whole + bytes(1 << 20)})
+    content = bytearray(path.read_bytes())
+    for start, place in ((b"PK\3\4", 14), (b"PK\1\2", 16)):
+        at = content.index(start) + place
+        struct.pack_into("<I", content, at, zlib.crc32(whole))
+        struct.pack_into("<I", content, at + 8, len(whole))
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_latents(path), GRID)
+
+
+def test_npz_that_does_not_fit_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sound archive too large for memory is a ResourceError with the bytes it needs."""
+
+    def empty(*arguments: Any, **options: Any) -> None:
+        raise MemoryError
+
+    np.savez(tmp_path / "a.npz", a=GRID)
+    size = len(npy_of(GRID))
+    with monkeypatch.context() as patch:
+        patch.setattr(module.np, "empty", empty)
+        with pytest.raises(ResourceError, match=rf"\['a'\]: there is no memory for {size} bytes"):
+            read_latents(tmp_path / "a.npz")
 
 
 def test_npz_writes_nothing(tmp_path: Path) -> None:
