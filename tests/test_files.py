@@ -27,6 +27,7 @@ from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import (
     byte_count,
     content_hash,
+    read_json_object,
     read_safetensors,
     safetensors_names,
     write_atomically,
@@ -55,11 +56,13 @@ write_atomically(path, [b"the new content", b", of another length"])
 LIMITED = """
 import resource, sys
 from geoquant.files import write_atomically
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
 try:
     write_atomically(sys.argv[1], bytes(3000))
 except OSError as error:
     print(error.filename)
+resource.setrlimit(resource.RLIMIT_FSIZE, before)  # for what watches the tests
 """
 
 #: Stops in the middle of a write until its input is closed.
@@ -767,6 +770,51 @@ def test_no_descriptor_is_leaked(tmp_path: Path) -> None:
         with pytest.raises(IsADirectoryError):
             write_atomically(tmp_path, b"")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+# ------------------------------------------------------------------------------------- JSON
+
+
+@pytest.mark.parametrize("content", [b"{}", b' {"a": {"b": [1, 2.5, null, "\xc3\xbc"]}}\n'])
+def test_json_object(tmp_path: Path, content: bytes) -> None:
+    """What an object holds is what the standard library reads."""
+    (tmp_path / "a.json").write_bytes(content)
+    assert read_json_object(tmp_path / "a.json") == json.loads(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not strict JSON: Expecting value"),
+        (b"{} {}", "is not strict JSON: Extra data"),
+        (b'{"a":1,"a":1}', "is not strict JSON: a key is repeated"),
+        (b'{"a":-Infinity}', "is not strict JSON: -Infinity is not a number of JSON"),
+        (b'{"a":"\xff"}', "is not strict JSON: 'utf-8'"),
+        (b"\xef\xbb\xbf{}", "is not strict JSON: Unexpected UTF-8 BOM"),
+        (b"9" * 5000, "is not strict JSON: Exceeds the limit"),
+        (b"[" * 100_000, "is not strict JSON: maximum recursion depth"),
+        (b"[]", "must hold a JSON object, found list"),
+        (b"null", "must hold a JSON object, found NoneType"),
+    ],
+)
+def test_json_that_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    """Everything but one object of strict JSON is a FileFormatError with the path."""
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError) as caught:
+        read_json_object(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_longest_json_object(tmp_path: Path) -> None:
+    """The limit itself may be reached, and is 1 MiB unless more is allowed."""
+    path = tmp_path / "a.json"
+    path.write_bytes(b"{}".ljust(1 << 20))
+    assert read_json_object(path) == {}
+    path.write_bytes(b"{}".ljust((1 << 20) + 1))
+    with pytest.raises(FileFormatError, match="longer than 1048576 bytes"):
+        read_json_object(path)
+    assert read_json_object(path, max_bytes=(1 << 20) + 1) == {}
 
 
 # ------------------------------------------------------------------------------------- hash
