@@ -354,8 +354,8 @@ def npy_blocks(array: AnyArray) -> tuple[Bytes, Bytes]:
         np.lib.format.write_array_header_1_0(header, outline)
     except ValueError as error:
         raise InputError(
-            f"array must have a dtype that fits in 64 KiB of latin-1, found {str(array.dtype)[:80]}: "
-            f"{error}; rename its fields, or store them one by one"
+            "array must have a dtype that fits in 64 KiB of latin-1, found "
+            f"{str(array.dtype)[:80]}: {error}; rename its fields, or store them one by one"
         ) from error
     return header.getvalue(), _bytes_of(array)
 

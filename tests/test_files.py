@@ -195,7 +195,7 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["null\0byte", "half a \ud800"])
 def test_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     """It is an OSError with the path, as for every other name that the system refuses."""
-    with pytest.raises(OSError, match="half a|null") as caught:
+    with pytest.raises(OSError, match=r"half a|null") as caught:
         write_atomically(tmp_path / name, NEW)
     assert caught.value.errno == errno.EINVAL
     assert caught.value.filename == str(tmp_path / name)
