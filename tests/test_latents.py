@@ -152,6 +152,21 @@ def test_bad_rows_are_counted_and_named(kind: Any, value: float) -> None:
         check_latents(bad[:20], name="mine")
 
 
+def test_the_first_row_counts_too() -> None:
+    """Rows are counted from the first to the last of each block."""
+    bad = np.zeros((8193, 1))
+    bad[[0, 8191, 8192]] = np.nan
+    with pytest.raises(InputError, match=r"3 of 8193 rows \(the first: 0, 8191, 8192\)"):
+        check_latents(bad)
+
+
+def test_numbers_at_the_limit_are_not_counted() -> None:
+    """Only what is beyond it is."""
+    bad = np.array([[1e18], [2e18], [-1e18]])
+    with pytest.raises(InputError, match=r"1 of 3 rows \(row 1\)"):
+        check_latents(bad)
+
+
 @pytest.mark.parametrize("value", [1.1e18, -1e30, 1e300, -1e300])
 def test_too_large_to_square(value: float) -> None:
     """Numbers whose squared distances leave float32 are refused, and float64 beyond it."""
@@ -222,6 +237,7 @@ def npy_bytes(header: str | bytes, data: bytes = b"", version: bytes = b"\1\0") 
         np.zeros((0, 3), np.float32),
         np.array(3.0),
         np.arange(5),
+        np.array([7], np.int8),
     ],
 )
 def test_npy_round_trip(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
@@ -303,6 +319,21 @@ def test_npy_that_is_refused(tmp_path: Path, content: bytes, message: str) -> No
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("found", ["<f4x", "<f3", "<f4' "])
+def test_npy_header_that_is_refused_is_shown(tmp_path: Path, found: str) -> None:
+    """Its first 80 characters, which hold the kind of the numbers, and the cure."""
+    path = tmp_path / "bad.npy"
+    header = HEADER.replace("<f4", found) + " " * 80
+    path.write_bytes(npy_bytes(header, b"8 bytes!"))
+    with pytest.raises(FileFormatError) as caught:
+        read_latents(path)
+    assert str(caught.value) == (
+        f"{path}: is not the .npy file of a plain array of numbers, found the header "
+        f"{header[:80]!r}; structured arrays and pickled Python objects are not read: save with "
+        "numpy.save(path, latents.astype(numpy.float32))"
+    )
+
+
 def test_npy_of_objects_is_refused(tmp_path: Path) -> None:
     """A file that only pickle could read is refused by its header."""
     np.save(tmp_path / "a.npy", np.array([{}, 1]))
@@ -375,6 +406,27 @@ def test_the_shape_of_an_archive_is_known_without_unpacking(tmp_path: Path) -> N
     assert latents_shape(path) == (500, 40)
     with pytest.raises(FileFormatError):
         read_latents(path)
+
+
+def test_a_tensor_is_known_without_reading_the_others(tmp_path: Path) -> None:
+    """Neither its shape nor its values depend on what else is in the file."""
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, {"a": np.ones((2, 3), np.float32), "b": np.ones((5, 1), bool)}, {})
+    path.write_bytes(path.read_bytes()[:-1] + b"\2")  # no truth value
+    assert latents_shape(path, "b") == (5, 1)
+    assert read_latents(path, "a").tolist() == [[1.0] * 3] * 2
+    with pytest.raises(FileFormatError, match="truth value"):
+        read_latents(path, "b")
+
+
+def test_the_shape_of_an_unreadable_file_is_refused_by_name(tmp_path: Path) -> None:
+    """The error is that of reading, with the name of the member."""
+    npz(tmp_path / "a.npz", {"a.npy": b"no numbers"})
+    with pytest.raises(FileFormatError, match=r"a\.npz\['a'\]: is no \.npy file"):
+        latents_shape(tmp_path / "a.npz")
+    write_npy(tmp_path / "a.npy", GRID)
+    with pytest.raises(FileFormatError, match="found key='a'; leave key out"):
+        latents_shape(tmp_path / "a.npy", "a")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
@@ -463,6 +515,41 @@ def test_npz_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_NPZ_BYTES", 100)
     with pytest.raises(FileFormatError, match="the limit is 100; unpack it yourself"):
         read_latents(tmp_path / "a.npz")
+    monkeypatch.setattr(module, "MAX_NPZ_BYTES", len(npy_of(GRID)))
+    np.testing.assert_array_equal(read_latents(tmp_path / "a.npz"), GRID)
+
+
+def test_npz_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the harmless size a member may unpack to so many times its size, and no more."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, a=np.zeros((100, 10)))
+    with zipfile.ZipFile(path) as archive:
+        (member,) = archive.infolist()
+    ratio = -(-member.file_size // member.compress_size)
+    for harmless, most, is_read in (
+        (member.file_size, 1, True),
+        (member.file_size - 1, 1, False),
+        (0, ratio, True),
+        (0, ratio - 1, False),
+    ):
+        monkeypatch.setattr(module, "_HARMLESS_BYTES", harmless)
+        monkeypatch.setattr(module, "_MAX_RATIO", most)
+        if is_read:
+            assert read_latents(path).shape == (100, 10)
+        else:
+            with pytest.raises(FileFormatError, match="like a bomb"):
+                read_latents(path)
+
+
+def test_npz_member_longer_than_its_file(tmp_path: Path) -> None:
+    """A member that claims to be packed into more bytes than there are is refused."""
+    path = tmp_path / "a.npz"
+    npz(path, {"a.npy": npy_of(GRID)})
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, content.index(b"PK\1\2") + 20, 1 << 30)
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=f"claims {1 << 30} bytes of a file of {len(content)}"):
+        read_latents(path)
 
 
 def test_npz_members_that_are_refused(tmp_path: Path) -> None:
@@ -608,6 +695,7 @@ def test_safetensors_of_a_large_model(tmp_path: Path) -> None:
     raw = (header + '"data_offsets":[0,4]}}').encode()
     path.write_bytes(struct.pack("<Q", len(raw)) + raw + struct.pack("<f", 3))
     assert read_latents(path).tolist() == [[3.0]]
+    assert latents_shape(path) == (1, 1)
 
 
 # ------------------------------------------------------------------------------- other files
