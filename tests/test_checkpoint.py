@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,6 +189,32 @@ def test_hash_of_arrays() -> None:
     assert array_hash(None) == "none"
     hashes = {array_hash(np.zeros(shape, kind)) for shape in (4, (2, 2)) for kind in ("f4", "f8")}
     assert len(hashes) == 4
+
+
+def test_hashes_stay_what_they_are() -> None:
+    """Another sum for the same array would make every checkpoint one of other data."""
+    outline = '[[["array", "I8", [2]]], {}]'
+    expected = hashlib.sha256(outline.encode() + b"\7\xff").hexdigest()
+    assert array_hash(np.array([7, -1], np.int8)) == expected
+
+
+def test_folder_of_a_checkpoint_is_for_whoever_asks(tmp_path: Path) -> None:
+    """One that holds a stage is not gone on from unless that is asked for."""
+    Checkpoint(tmp_path / "a" / "b", {"seed": 0}).once("stage", dict)
+    with pytest.raises(InputError, match=r"a/b' holds the checkpoint of a fit that was stopped"):
+        Checkpoint(tmp_path / "a" / "b", {"seed": 0})
+
+
+def test_header_that_was_written_by_others_is_refused(tmp_path: Path) -> None:
+    """Also where it means the same: nothing in a file but what is checked."""
+    Checkpoint(tmp_path, {"seed": 0}).once("stage", lambda: {"value": np.arange(3)})
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header, data = content[8 : 8 + length], content[8 + length :]
+    file.write_bytes(struct.pack("<Q", length + 8) + header + b" " * 8 + data)
+    with pytest.raises(FileFormatError, match="not written the way geoquant writes it"):
+        Checkpoint(tmp_path, {"seed": 0}, resume=True).once("stage", dict)
 
 
 def test_identity_may_hold_what_json_can(tmp_path: Path) -> None:

@@ -441,6 +441,10 @@ def test_windows_has_no_folders_to_open_nor_processes_to_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There a write opens its file only, and leaves every temporary."""
+
+    def kill(pid: int, number: int) -> None:
+        raise ProcessLookupError
+
     path = str(tmp_path / "out")
     stale = files._temporary_prefix(path) + "1-ab-cd.tmp"
     (tmp_path / stale).write_bytes(OLD)
@@ -452,6 +456,7 @@ def test_windows_has_no_folders_to_open_nor_processes_to_ask(
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "open", opening)
+        patch.setattr(files.os, "kill", kill)
         patch.setattr(files.os, "name", "nt")
         write_atomically(path, NEW)
     assert len(opened) == 1

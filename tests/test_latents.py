@@ -115,7 +115,7 @@ def test_small_numbers_and_signs_are_kept() -> None:
     [
         (np.zeros(5), r"found \(5,\); use latents.reshape\(-1, 1\)"),
         (np.array(1.0), r"found \(\); use latents.reshape"),
-        (np.zeros((2, 3, 4, 4)), r"found \(2, 3, 4, 4\); use latents.reshape\(len"),
+        (np.zeros((2, 3, 4, 4)), r"\(2, 3, 4, 4\); use latents.reshape\(len.*its own row$"),
         (np.zeros((0, 3)), r"found \(0, 3\); give at least one"),
         (np.zeros((3, 0)), r"found \(3, 0\); give at least one"),
         ([], r"found \(0,\)"),
@@ -137,6 +137,20 @@ def test_small_numbers_and_signs_are_kept() -> None:
 def test_what_is_refused(bad: Any, message: str) -> None:
     """The error says what was found and how to get what is needed."""
     with pytest.raises(InputError, match=message):
+        check_latents(bad)
+
+
+@pytest.mark.parametrize("bad", [GRID > 0, GRID[0], np.ma.masked_less(GRID, 5), [[1], [1, 2]]])
+def test_the_argument_is_called_what_the_caller_calls_it(bad: Any) -> None:
+    """Whatever is wrong with it."""
+    with pytest.raises(InputError, match=r"^anchors must .*"):
+        check_latents(bad, name="anchors")
+
+
+def test_signalling_nan_is_not_finite() -> None:
+    """A NaN that the processor complains about is refused as every other."""
+    bad = np.array([[0x7FF0000000000001]], np.uint64).view(np.float64)
+    with pytest.raises(InputError, match="must be finite"):
         check_latents(bad)
 
 
@@ -197,6 +211,17 @@ def test_weights_become_float64(weight: Any) -> None:
     np.testing.assert_array_equal(check_sample_weight(None, 2), np.ones(2), strict=True)
 
 
+def test_weights_of_any_size_and_layout() -> None:
+    """Their sum may be tiny; strided and unaligned ones become ordinary arrays."""
+    tiny = np.array([1e-300, 0.0])
+    assert check_sample_weight(tiny, 2) is tiny
+    strided = check_sample_weight(np.arange(6.0)[::2], 3)
+    assert (strided.tolist(), strided.strides) == ([0.0, 2.0, 4.0], (8,))
+    packed = np.zeros(17, np.uint8)[1:].view(np.float64)
+    packed[:] = 0.25
+    assert check_sample_weight(packed, 2).flags.aligned
+
+
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
@@ -205,11 +230,12 @@ def test_weights_become_float64(weight: Any) -> None:
         (1.0, r"found \(\)"),
         ([1.0, -1.0, -2.0], r"found -1.0 and 1 more such weights \(the first: 1, 2\)"),
         ([1.0, np.nan, 0.0], "found nan"),
-        ([np.inf, 0.0, 0.0], "found inf"),
+        ([np.inf, 0.0, 0.0], "found inf and 0 more such weights"),
         ([0.0, 0.0, 0.0], "all zero"),
         ([1e308, 1e308, 1e308], "sum, found inf"),
         (["a", "b", "c"], "real numbers"),
         ([1j, 1, 1], "real numbers"),
+        (scipy.sparse.csr_array(GRID), "sample_weight must be a dense array"),
     ],
 )
 def test_weights_that_are_refused(weight: Any, message: str) -> None:
@@ -548,7 +574,8 @@ def test_npz_member_longer_than_its_file(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     struct.pack_into("<I", content, content.index(b"PK\1\2") + 20, 1 << 30)
     path.write_bytes(content)
-    with pytest.raises(FileFormatError, match=f"claims {1 << 30} bytes of a file of {len(content)}"):
+    claim = f"claims {1 << 30} bytes of a file of {len(content)}"
+    with pytest.raises(FileFormatError, match=claim):
         read_latents(path)
 
 
@@ -587,7 +614,7 @@ def test_npz_that_says_it_is_encrypted(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\1\2") + 8] |= 1
     path.write_bytes(content)
-    with pytest.raises(FileFormatError, match="encrypted"):
+    with pytest.raises(FileFormatError, match=r"'a\.npy' is encrypted; unpack it"):
         read_latents(path)
 
 
