@@ -655,7 +655,7 @@ def byte_count(shape: tuple[int, ...], itemsize: int) -> int | None:
     >>> byte_count((1 << 62, 2), 4) is None
     True
     """
-    if len(shape) > _MAX_RANK or any(not 0 <= length < 1 << 63 for length in shape):
+    if len(shape) > _MAX_RANK or min(shape, default=0) < 0:
         return None
     if math.prod(length for length in shape if length) * itemsize >= 1 << 63:
         return None

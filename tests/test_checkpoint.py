@@ -198,6 +198,14 @@ def test_hashes_stay_what_they_are() -> None:
     assert array_hash(np.array([7, -1], np.int8)) == expected
 
 
+def test_order_of_the_identity_does_not_show(tmp_path: Path) -> None:
+    """The same fit keeps the same bytes."""
+    for folder, identity in (("a", {"x": 1, "y": 2}), ("b", {"y": 2, "x": 1})):
+        Checkpoint(tmp_path / folder, identity).once("stage", dict)
+    (first,), (second,) = ((tmp_path / folder).iterdir() for folder in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_folder_of_a_checkpoint_is_for_whoever_asks(tmp_path: Path) -> None:
     """One that holds a stage is not gone on from unless that is asked for."""
     Checkpoint(tmp_path / "a" / "b", {"seed": 0}).once("stage", dict)

@@ -600,7 +600,7 @@ GOOD = with_header({"a": tensor()}, b"abcd")
         (struct.pack("<Q", 1 << 63) + b"{}", "claims a header"),
         (struct.pack("<Q", 3) + b"{}", "claims a header"),
         (struct.pack("<Q", 0), "must start with"),
-        (with_header(b" {}"), "must start with"),
+        (with_header(b" {123456789}"), r"must start with '{', found b' {123456'; the file is dam"),
         (with_header(b"[]"), "must start with"),
         (with_header(b"{"), "strict JSON"),
         (with_header(b"{}x"), "strict JSON"),
@@ -612,14 +612,17 @@ GOOD = with_header({"a": tensor()}, b"abcd")
         (with_header(b'{"__metadata__":{"k":"v","k":"v"}}'), "repeated"),
         (with_header({"__metadata__": {"k": 1}}), "metadata must"),
         (with_header({"__metadata__": ["k"]}), "metadata must"),
-        (with_header({"a": 1}), "only"),
+        (with_header({"a": 1}), "tensor 'a' must have dtype, shape and data_offsets only"),
         (with_header({"a": tensor(more=1)}, b"abcd"), "only"),
-        (with_header({"a": tensor("BF16", (2,))}, b"abcd"), "BF16.*F32"),
+        (with_header({"a": tensor("BF16", (2,))}, b"abcd"), "tensor 'a' has dtype 'BF16'.*F32"),
         (with_header({"a": tensor(["F32"])}, b"abcd"), "dtype"),
-        (with_header({"a": tensor(shape=1)}, b"abcd"), "shape"),
+        (with_header({"a": tensor(shape=1)}, b"abcd"), r"'a' has shape 1 and offsets \[0, 4\]"),
         (with_header({"a": tensor(shape=[True])}, b"abcd"), "shape"),
         (with_header({"a": tensor(shape=[1.0])}, b"abcd"), "shape"),
-        (with_header({"a": tensor(shape=[-1])}, b"abcd"), "does not fill"),
+        (
+            with_header({"a": tensor(shape=[-1])}, b"abcd"),
+            r"tensor 'a' of dtype F32 and shape \[-1\] does not fill its bytes \[0, 4\]",
+        ),
         (with_header({"a": tensor(shape=[2])}, b"abcd"), "does not fill"),
         (with_header({"a": tensor(shape=[1] * 33)}, b"abcd"), "does not fill"),
         (with_header({"a": tensor(shape=[1 << 62, 0], offsets=[0, 0])}), "does not fill"),
@@ -653,6 +656,17 @@ def test_header_limit(tmp_path: Path) -> None:
     assert safetensors_names(path, max_header_bytes=length) == ["a"]
     with pytest.raises(FileFormatError, match=f"at most {length - 1}"):
         safetensors_names(path, max_header_bytes=length - 1)
+
+
+def test_longest_header_that_is_written(tmp_path: Path) -> None:
+    """It is the longest that is read."""
+    path = tmp_path / "a.safetensors"
+    empty = len('{"__metadata__":{"k":""}}')
+    write_safetensors(path, {}, {"k": "x" * ((1 << 20) - empty)})
+    assert path.stat().st_size == 8 + (1 << 20)
+    assert len(read_safetensors(path)[1]["k"]) == (1 << 20) - empty
+    with pytest.raises(InputError, match="take 1048584 bytes, the limit is 1048576"):
+        write_safetensors(path, {}, {"k": "x" * ((1 << 20) - empty + 1)})
 
 
 def test_claims_are_checked_before_memory_is_asked_for(tmp_path: Path) -> None:
@@ -833,6 +847,14 @@ def test_content_hash_by_hand() -> None:
     assert content_hash(arrays, {"k": "v", "content_sha256": "anything"}) == expected
 
 
+def test_content_hash_does_not_depend_on_order() -> None:
+    """Of names, of metadata, of numbers in memory, nor of bytes in numbers."""
+    one, two = np.arange(6, dtype=np.int32).reshape(2, 3), np.ones(3, np.float32)
+    first = content_hash({"one": one, "two": two}, {"x": "1", "y": "2"})
+    turned = np.asfortranarray(one.astype(">i4"))
+    assert content_hash({"two": two, "one": turned}, {"y": "2", "x": "1"}) == first
+
+
 @pytest.mark.parametrize(
     ("arrays", "metadata"),
     [
@@ -858,7 +880,11 @@ def test_content_hash_sees_everything(arrays: Any, metadata: dict[str, str]) -> 
         ((1 << 61,), 4, None),
         ((0, 1 << 62), 4, None),
         ((-1,), 4, None),
+        ((1,) * 32, 8, 8),
         ((1,) * 33, 1, None),
+        ((1 << 63,), 1, None),
+        ((1 << 100, 0), 1, None),
+        (((1 << 63) - 1,), 1, (1 << 63) - 1),
     ],
 )
 def test_byte_count(shape: tuple[int, ...], itemsize: int, expected: int | None) -> None:
