@@ -490,11 +490,28 @@ def test_npy_takes_no_key(tmp_path: Path) -> None:
         read_latents(tmp_path / "a.npy", "a")
 
 
-def test_long_lists_of_keys_are_cut(tmp_path: Path) -> None:
-    """An error does not list a thousand names."""
-    save(tmp_path / "a.npz", {f"{i:03d}": GRID for i in range(30)})
-    with pytest.raises(FileFormatError, match=r"'019', \.\.\.$"):
-        read_latents(tmp_path / "a.npz")
+@pytest.mark.parametrize(
+    ("count", "end"), [(0, "key=: none"), (20, "'019'"), (21, "'019', ..."), (30, "'019', ...")]
+)
+def test_long_lists_of_keys_are_cut(tmp_path: Path, count: int, end: str) -> None:
+    """An error does not list a thousand names, and says where it left some out."""
+    path = tmp_path / "a.safetensors"
+    save(path, {f"{i:03d}": GRID for i in range(count)})
+    with pytest.raises(FileFormatError) as caught:
+        read_latents(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: there is not exactly one array; choose one with key=: ")
+    assert message.endswith(end)
+
+
+def test_longest_npy_header(tmp_path: Path) -> None:
+    """NumPy's own limit may be reached."""
+    path = tmp_path / "a.npy"
+    path.write_bytes(npy_bytes(HEADER.ljust(10_000), struct.pack("<2f", 1, 2)))
+    assert read_latents(path).tolist() == [[1.0, 2.0]]
+    path.write_bytes(npy_bytes(HEADER.ljust(10_001), struct.pack("<2f", 1, 2)))
+    with pytest.raises(FileFormatError, match="a header of 10001 bytes"):
+        read_latents(path)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -735,6 +752,7 @@ def test_safetensors_of_a_large_model(tmp_path: Path) -> None:
         ("a", "suffix ''"),
         ("a.pt", r"can run code.*numpy.save\(path, tensor"),
         ("a.PKL", "can run code"),
+        *((f"a{suffix}", "can run code") for suffix in (".pth", ".pickle", ".ckpt", ".bin")),
     ],
 )
 def test_other_suffixes(tmp_path: Path, name: str, message: str) -> None:
