@@ -139,8 +139,9 @@ def test_write_that_makes_no_progress_is_an_error(
     """A system that takes no bytes is not asked for ever."""
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "write", lambda to, data: 0)
-        with pytest.raises(OSError, match="wrote nothing"):
+        with pytest.raises(OSError, match="wrote nothing") as caught:
             write_atomically(tmp_path / "out", NEW)
+    assert caught.value.errno == errno.EIO
     assert names_in(tmp_path) == []
 
 
@@ -173,14 +174,22 @@ def test_unusual_names(tmp_path: Path, name: str) -> None:
     assert names_in(tmp_path) == [name]
 
 
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_what_is_no_file_is_not_replaced(tmp_path: Path, make: Any) -> None:
+@pytest.mark.parametrize(
+    ("make", "code", "text"),
+    [
+        (os.mkdir, errno.EISDIR, os.strerror(errno.EISDIR)),
+        (os.mkfifo, errno.EINVAL, "exists and is not a regular file"),
+    ],
+)
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, make: Any, code: int, text: str) -> None:
     """A folder or a pipe of that name stays."""
     path = tmp_path / "out"
     make(path)
     before = path.lstat().st_mode
-    with pytest.raises(OSError, match="out"):
+    with pytest.raises(OSError, match="out") as caught:
         write_atomically(path, NEW)
+    found = caught.value
+    assert (found.errno, found.strerror, found.filename) == (code, text, str(path))
     assert path.lstat().st_mode == before
 
 
@@ -198,6 +207,7 @@ def test_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     with pytest.raises(OSError, match=r"half a|null") as caught:
         write_atomically(tmp_path / name, NEW)
     assert caught.value.errno == errno.EINVAL
+    assert str(caught.value.__cause__) == caught.value.strerror
     assert caught.value.filename == str(tmp_path / name)
     assert names_in(tmp_path) == []
 
@@ -404,6 +414,31 @@ def test_temporaries_of_an_earlier_process_of_the_same_number_go(tmp_path: Path)
     assert names_in(tmp_path) == ["out"]
 
 
+def test_temporary_is_always_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of its name, which somebody may have put there, is not written into."""
+    path = str(tmp_path / "out")
+    (tmp_path / "private").write_bytes(OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.secrets, "token_hex", lambda count: "0" * 2 * count)
+        os.symlink(tmp_path / "private", files._temporary_name(path))
+        with pytest.raises(FileExistsError):
+            write_atomically(path, NEW)
+    assert (tmp_path / "private").read_bytes() == OLD
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be written into all the same; what is left in it stays."""
+
+    def scandir(folder: str) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "scandir", scandir)
+        write_atomically(tmp_path / "out", NEW)
+    assert names_in(tmp_path) == ["out"]
+
+
 def test_temporary_that_cannot_be_removed_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,7 +475,7 @@ def test_file_system_that_cannot_force_a_folder_to_disk(
 def test_windows_has_no_folders_to_open_nor_processes_to_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There a write opens its file only, and leaves every temporary."""
+    """There a write opens its file only, for bytes as they are, and leaves every temporary."""
 
     def kill(pid: int, number: int) -> None:
         raise ProcessLookupError
@@ -450,17 +485,19 @@ def test_windows_has_no_folders_to_open_nor_processes_to_ask(
     (tmp_path / stale).write_bytes(OLD)
     opened, original = [], os.open
 
-    def opening(name: str, *arguments: int) -> int:
-        opened.append(name)
-        return original(name, *arguments)
+    def opening(name: str, flags: int, mode: int) -> int:
+        opened.append((name, flags))
+        return original(name, flags, mode)
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "open", opening)
         patch.setattr(files.os, "kill", kill)
+        patch.setattr(files.os, "O_BINARY", os.O_SYNC, raising=False)
         patch.setattr(files.os, "name", "nt")
         write_atomically(path, NEW)
-    assert len(opened) == 1
-    assert opened[0].endswith(".tmp")
+    ((name, flags),) = opened
+    assert name.endswith(".tmp")
+    assert flags == os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_SYNC
     assert names_in(tmp_path) == sorted([stale, "out"])
 
 
