@@ -23,8 +23,13 @@ SANITIZED_TESTS = tests/graph tests/clustering tests/test_*.py --ignore=tests/te
 	--deselect=tests/test_estimate.py::test_peak_memory_is_as_said \
 	--deselect=tests/test_hostile_arrays.py::test_fewer_threads_than_asked_for
 
+# What has to be covered whole.
+COVERED = arguments checkpoint errors files latents memory
+comma := ,
+space := $(subst ,, )
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-hard test-debug test-narrow test-sanitize test-lowest audit lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture clean
+.PHONY: help setup demo test test-slow test-hard test-debug test-narrow test-sanitize test-lowest coverage mutation audit lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +57,25 @@ test-hard: setup  ## run campaigns of many cases: damaged files, random graphs, 
 
 test-debug: setup  ## run the kernels' tests with their asserts on
 	$(call test_build,debug,BUILD_TYPE == "debug",tests/graph tests/clustering tests/test_kernels.py)
+
+coverage: setup  ## measure which lines and branches the tests reach: all of what reads, checks and writes
+	rm -rf build/coverage
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include='$(subst $(space),$(comma),$(COVERED:%=geoquant/%.py))'
+	$(BIN)/coverage json --quiet -o build/coverage/report.json
+	$(BIN)/python -m benchmarks.strength coverage build/coverage/report.json
+
+# What is mutated, by which tests it is to be noticed, and what is left out, is in pyproject.toml under
+# tool.mutmut. By itself mutmut leaves out what is outside of functions and functions with decorators.
+mutation: .venv/mutation-stamp  ## change what reads, checks and writes in one place at a time, and see that a test fails
+	rm -rf build/mutation
+	mkdir -p build/mutation
+	tar -cf - --exclude=__pycache__ geoquant tests pyproject.toml | tar -xf - -C build/mutation
+	cd build/mutation && OMP_NUM_THREADS=1 $(CURDIR)/$(BIN)/mutmut run
+	cd build/mutation && $(CURDIR)/$(BIN)/mutmut results --all true > results.txt
+	$(BIN)/python -m benchmarks.strength mutation build/mutation/results.txt
 
 test-narrow: setup  ## run kernels whose nodes have 16 bits at the end of their numbers
 	$(call test_build,narrow,NODE_BITS == 16,tests/test_node_numbers.py)
@@ -117,6 +141,11 @@ paper-rethinking-vae: .venv/stamp  ## measure the paper "Rethinking VAE", three 
 
 paper-rethinking-vae-quick: .venv/stamp  ## see that it runs, on few images
 	$(BIN)/python -m benchmarks.papers.rethinking_vae --quick $(PAPER_FLAGS)
+
+# It is needed for nothing else, and brings much.
+.venv/mutation-stamp: .venv/stamp
+	$(BIN)/pip install --quiet -c constraints.txt 'mutmut>=3.8'
+	touch $@
 
 # The peers are many and heavy, so they are no part of setup.
 .venv/bench-stamp: .venv/stamp

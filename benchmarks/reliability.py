@@ -1,7 +1,7 @@
-"""The figures of the long campaigns as a table.
+"""The figures of the long campaigns, of coverage and of mutations, in a file and as a table.
 
-``python -m benchmarks.reliability`` writes it into docs/reliability.md, from what `make test-hard`
-left.
+``python -m benchmarks.reliability`` writes it into docs/reliability.md, from what `make test-hard`,
+`make coverage` and `make mutation` left.
 """
 
 from __future__ import annotations
@@ -10,13 +10,25 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import machine
 from benchmarks.measure import ROOT
 from benchmarks.table import replace_block
+from geoquant.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 FIGURES, PAGE = ROOT / "docs" / "reliability.json", ROOT / "docs" / "reliability.md"
+
+
+def enter(figures: Mapping[str, Any], path: Path | None = None) -> None:
+    """Put figures in the place of those of the same name; the others stay."""
+    path = path or FIGURES
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    entered = found | dict(figures) | {"about": machine.about()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(entered, indent=1, sort_keys=True) + "\n").encode())
 
 
 def markdown(figures: Mapping[str, Any]) -> str:

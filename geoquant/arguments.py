@@ -105,6 +105,7 @@ def check_choice(value: object, name: str, choices: Sequence[str]) -> None:
     >>> from geoquant.arguments import check_choice
     >>> check_choice("mse", "distance", ("mse", "dot", "cosine"))
     """
-    if value not in choices:
+    # Arrays compare with every word at once, so the type comes first.
+    if not isinstance(value, str) or value not in choices:
         *others, last = map(repr, choices)
         raise InputError(f"{name} must be {', '.join(others)} or {last}, found {value!r}")

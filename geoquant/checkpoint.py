@@ -71,7 +71,7 @@ class Checkpoint:
         self, folder: PathLike, identity: Mapping[str, Any], *, resume: bool = False
     ) -> None:
         self.folder = os.fspath(folder)
-        self._identity = json.loads(json.dumps(identity, sort_keys=True))
+        self._identity = json.loads(json.dumps(identity))
         with system_errors_name(self.folder):
             os.makedirs(self.folder, exist_ok=True)
         if _kept_files(self.folder) and not resume:
@@ -236,9 +236,5 @@ def array_hash(array: npt.NDArray[Any] | None) -> str:
 
 def _state_bytes(generator: np.random.Generator) -> npt.NDArray[np.uint8]:
     """State of a generator, as bytes of JSON."""
-
-    def plain(value: Any) -> Any:
-        return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-    text = json.dumps(generator.bit_generator.state, default=plain, sort_keys=True)
+    text = json.dumps(generator.bit_generator.state, default=lambda array: array.tolist())
     return np.frombuffer(text.encode(), np.uint8).copy()

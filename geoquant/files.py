@@ -133,7 +133,7 @@ def write_together(files: Mapping[PathLike, Bytes | Iterable[Bytes]]) -> None:
     ...     sorted(file.name for file in path.iterdir())
     ['a', 'b']
     """
-    targets = {path: os.path.realpath(os.fspath(path)) for path in files}
+    targets = {path: _target(path) for path in files}
     with ExitStack() as cleanup:
         folders = {path: _held_folder(path, targets[path], cleanup) for path in files}
         temporaries = {}
@@ -149,6 +149,14 @@ def write_together(files: Mapping[PathLike, Bytes | Iterable[Bytes]]) -> None:
         for path, folder in folders.items():
             with system_errors_name(path):
                 _sync_folder(folder)
+
+
+def _target(path: PathLike) -> str:
+    """The file that is replaced, links followed."""
+    try:
+        return os.path.realpath(os.fspath(path))
+    except ValueError as error:  # a name that no file can have
+        raise OSError(errno.EINVAL, str(error), os.fspath(path)) from error
 
 
 def _held_folder(path: PathLike, target: str, cleanup: ExitStack) -> int | None:
@@ -193,7 +201,10 @@ def _write_temporary(path: PathLike, temporary: str, blocks: Iterable[Bytes]) ->
 
 
 def _write_all(descriptor: int, block: Bytes) -> None:
-    rest = memoryview(block).cast("B")
+    view = memoryview(block)
+    if view.nbytes == 0:  # a zero in its shape would keep it from being cast
+        return
+    rest = view.cast("B")
     while len(rest):
         written = os.write(descriptor, rest[:_WRITE_BYTES])
         if written == 0:
@@ -296,7 +307,8 @@ def write_npy(path: PathLike, array: AnyArray) -> None:
     Raises
     ------
     InputError
-        If the array holds Python objects, which only pickle could store.
+        If the array holds Python objects, which only pickle could store, or the names of its
+        fields do not fit in the header.
     ResourceError, OSError
         As :func:`write_atomically`.
 
@@ -330,7 +342,7 @@ def npy_blocks(array: AnyArray) -> tuple[Bytes, Bytes]:
     Raises
     ------
     InputError
-        If the array holds Python objects.
+        As `write_npy`.
 
     Examples
     --------
@@ -347,7 +359,14 @@ def npy_blocks(array: AnyArray) -> tuple[Bytes, Bytes]:
             "convert it with array.astype(...)"
         )
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    outline = np.lib.format.header_data_from_array_1_0(array)
+    try:
+        np.lib.format.write_array_header_1_0(header, outline)
+    except ValueError as error:
+        raise InputError(
+            "array must have a dtype that fits in 64 KiB of latin-1, found "
+            f"{str(array.dtype)[:80]}: {error}; rename its fields, or store them one by one"
+        ) from error
     return header.getvalue(), _bytes_of(array)
 
 
@@ -670,7 +689,7 @@ def byte_count(shape: tuple[int, ...], itemsize: int) -> int | None:
     >>> byte_count((1 << 62, 2), 4) is None
     True
     """
-    if len(shape) > _MAX_RANK or any(not 0 <= length < 1 << 63 for length in shape):
+    if len(shape) > _MAX_RANK or min(shape, default=0) < 0:
         return None
     if math.prod(length for length in shape if length) * itemsize >= 1 << 63:
         return None

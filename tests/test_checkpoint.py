@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,6 +158,17 @@ def test_no_change_of_a_kept_stage_goes_unnoticed(tmp_path: Path) -> None:
             Checkpoint(tmp_path, {"seed": 0}, resume=True).once("stage", ["value"], dict)
 
 
+@pytest.mark.parametrize("identity", [None, "", "{", "[]", "1", "[" * 100_000])
+@pytest.mark.parametrize("kind", ["geoquant-checkpoint", "geoquant-codebook"])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, identity: str | None, kind: str) -> None:
+    """Also with a right hash: one that does not say what it is of is no checkpoint."""
+    texts = {"format": kind} | ({} if identity is None else {"identity": identity})
+    path = tmp_path / "stage.checkpoint.safetensors"
+    write_safetensors(path, {}, texts | {HASH_KEY: content_hash({}, texts)})
+    with pytest.raises(FileFormatError, match="is no checkpoint of geoquant"):
+        Checkpoint(tmp_path, {"seed": 0}, resume=True).once("stage", [], dict)
+
+
 def test_generator_goes_on_where_it_was(tmp_path: Path) -> None:
     """Also one whose state holds arrays."""
     for bits in (np.random.PCG64, np.random.MT19937):
@@ -178,6 +191,40 @@ def test_hash_of_arrays() -> None:
     assert array_hash(None) == "none"
     hashes = {array_hash(np.zeros(shape, kind)) for shape in (4, (2, 2)) for kind in ("f4", "f8")}
     assert len(hashes) == 4
+
+
+def test_hashes_stay_what_they_are() -> None:
+    """Another sum for the same array would make every checkpoint one of other data."""
+    outline = '[[["array", "I8", [2]]], {}]'
+    expected = hashlib.sha256(outline.encode() + b"\7\xff").hexdigest()
+    assert array_hash(np.array([7, -1], np.int8)) == expected
+
+
+def test_order_of_the_identity_does_not_show(tmp_path: Path) -> None:
+    """The same fit keeps the same bytes."""
+    for folder, identity in (("a", {"x": 1, "y": 2}), ("b", {"y": 2, "x": 1})):
+        Checkpoint(tmp_path / folder, identity).once("stage", [], dict)
+    (first,), (second,) = ((tmp_path / folder).iterdir() for folder in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_folder_of_a_checkpoint_is_for_whoever_asks(tmp_path: Path) -> None:
+    """One that holds a stage is not gone on from unless that is asked for."""
+    Checkpoint(tmp_path / "a" / "b", {"seed": 0}).once("stage", [], dict)
+    with pytest.raises(InputError, match=r"a/b' holds the checkpoint of a fit that was stopped"):
+        Checkpoint(tmp_path / "a" / "b", {"seed": 0})
+
+
+def test_header_that_was_written_by_others_is_refused(tmp_path: Path) -> None:
+    """Also where it means the same: nothing in a file but what is checked."""
+    Checkpoint(tmp_path, {"seed": 0}).once("stage", ["value"], lambda: {"value": np.arange(3)})
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header, data = content[8 : 8 + length], content[8 + length :]
+    file.write_bytes(struct.pack("<Q", length + 8) + header + b" " * 8 + data)
+    with pytest.raises(FileFormatError, match="not written the way geoquant writes it"):
+        Checkpoint(tmp_path, {"seed": 0}, resume=True).once("stage", [], dict)
 
 
 def test_identity_may_hold_what_json_can(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from geoquant import distinct as module
 from geoquant.distinct import DistinctRows, distinct_rows
+from geoquant.errors import InputError
 from geoquant.latents import check_latents
 
 GRID = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -134,3 +135,10 @@ def test_hashes_of_similar_rows_differ() -> None:
     grid = np.stack(np.meshgrid(*[np.arange(-10, 10)] * 4), axis=-1).reshape(-1, 4)
     hashes = module._hash_rows(grid.astype(np.float32))
     assert len(np.unique(hashes)) == len(grid) == 160_000
+
+
+def test_more_rows_than_nodes_can_number_are_refused() -> None:
+    """At once, not after they were sorted."""
+    many = np.broadcast_to(np.zeros((1, 1), np.float32), (1 << 31, 1))
+    with pytest.raises(InputError, match=r"fewer than 2\*\*31 rows, found 2147483648; take a sam"):
+        distinct_rows(many)

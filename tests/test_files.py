@@ -28,6 +28,7 @@ from geoquant.files import (
     byte_count,
     content_hash,
     open_regular,
+    read_json_object,
     read_safetensors,
     safetensors_names,
     write_atomically,
@@ -56,11 +57,13 @@ write_atomically(path, [b"the new content", b", of another length"])
 LIMITED = """
 import resource, sys
 from geoquant.files import write_atomically
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
 try:
     write_atomically(sys.argv[1], bytes(3000))
 except OSError as error:
     print(error.filename)
+resource.setrlimit(resource.RLIMIT_FSIZE, before)  # for what watches the tests
 """
 
 #: Stops in the middle of a write until its input is closed.
@@ -100,7 +103,19 @@ def tensor(
 # ---------------------------------------------------------------------------------- writing
 
 
-@pytest.mark.parametrize("data", [NEW, bytearray(NEW), memoryview(NEW), [NEW[:3], NEW[3:]], []])
+@pytest.mark.parametrize(
+    "data",
+    [
+        NEW,
+        bytearray(NEW),
+        memoryview(NEW),
+        memoryview(np.arange(6.0).reshape(2, 3)),
+        memoryview(np.empty((0, 3))),
+        [NEW[:3], b"", NEW[3:]],
+        [],
+        b"",
+    ],
+)
 def test_writes_what_it_is_given(tmp_path: Path, data: Any) -> None:
     """Bytes, views and blocks arrive unchanged, and nothing else is left in the folder."""
     path = tmp_path / "out"
@@ -125,8 +140,9 @@ def test_write_that_makes_no_progress_is_an_error(
     """A system that takes no bytes is not asked for ever."""
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "write", lambda to, data: 0)
-        with pytest.raises(OSError, match="wrote nothing"):
+        with pytest.raises(OSError, match="wrote nothing") as caught:
             write_atomically(tmp_path / "out", NEW)
+    assert caught.value.errno == errno.EIO
     assert names_in(tmp_path) == []
 
 
@@ -234,14 +250,22 @@ def test_processes_that_write_one_file(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["out"]
 
 
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_what_is_no_file_is_not_replaced(tmp_path: Path, make: Any) -> None:
+@pytest.mark.parametrize(
+    ("make", "code", "text"),
+    [
+        (os.mkdir, errno.EISDIR, os.strerror(errno.EISDIR)),
+        (os.mkfifo, errno.EINVAL, "exists and is not a regular file"),
+    ],
+)
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, make: Any, code: int, text: str) -> None:
     """A folder or a pipe of that name stays."""
     path = tmp_path / "out"
     make(path)
     before = path.lstat().st_mode
-    with pytest.raises(OSError, match="out"):
+    with pytest.raises(OSError, match="out") as caught:
         write_atomically(path, NEW)
+    found = caught.value
+    assert (found.errno, found.strerror, found.filename) == (code, text, str(path))
     assert path.lstat().st_mode == before
 
 
@@ -251,6 +275,17 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         write_atomically(path, NEW)
     assert caught.value.filename == str(path)
+
+
+@pytest.mark.parametrize("name", ["null\0byte", "half a \ud800"])
+def test_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    """It is an OSError with the path, as for every other name that the system refuses."""
+    with pytest.raises(OSError, match=r"half a|null") as caught:
+        write_atomically(tmp_path / name, NEW)
+    assert caught.value.errno == errno.EINVAL
+    assert str(caught.value.__cause__) == caught.value.strerror
+    assert caught.value.filename == str(tmp_path / name)
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -415,6 +450,161 @@ def test_file_that_cannot_be_looked_at(
         os.fstat(streams[0])
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "",
+        "notes",
+        "-1-2.tmp",
+        f"{os.getpid()}-{files._PROCESS}-ab.tmp",
+        "99999999999999999999-ab-cd.tmp",
+    ],
+)
+def test_temporaries_that_may_be_in_use_stay(tmp_path: Path, rest: str) -> None:
+    """Those that name no process, this one, or one that no system can have."""
+    path = tmp_path / "out"
+    (tmp_path / (files._temporary_prefix(str(path)) + rest)).write_bytes(OLD)
+    before = names_in(tmp_path)
+    write_atomically(path, NEW)
+    assert names_in(tmp_path) == sorted([*before, "out"])
+
+
+@pytest.mark.parametrize(("found", "is_removed"), [(ProcessLookupError, True), (None, False)])
+@pytest.mark.parametrize("pid", [1, os.getpid() + 1])
+def test_temporaries_of_another_process(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pid: int,
+    found: type[OSError] | None,
+    is_removed: bool,
+) -> None:
+    """They go if it is gone; it is asked after with a signal that does nothing."""
+    asked = []
+
+    def kill(*arguments: int) -> None:
+        asked.append(arguments)
+        if found is not None:
+            raise found
+
+    path = tmp_path / "out"
+    stale = Path(files._temporary_prefix(str(path)) + f"{pid}-ab-cd.tmp")
+    (tmp_path / stale).write_bytes(OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "kill", kill)
+        write_atomically(path, NEW)
+    assert asked == [(pid, 0)]
+    assert (tmp_path / stale).exists() is not is_removed
+
+
+def test_temporaries_of_another_user_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that may not be signalled is there."""
+
+    def kill(pid: int, number: int) -> None:
+        raise PermissionError
+
+    stale = tmp_path / f"{files._temporary_prefix(str(tmp_path / 'out'))}1-ab-cd.tmp"
+    stale.write_bytes(OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "kill", kill)
+        write_atomically(tmp_path / "out", NEW)
+    assert stale.exists()
+
+
+def test_temporaries_of_an_earlier_process_of_the_same_number_go(tmp_path: Path) -> None:
+    """In a container the process that was killed and this one may both be number 1."""
+    stale = tmp_path / f"{files._temporary_prefix(str(tmp_path / 'out'))}{os.getpid()}-ab-cd.tmp"
+    stale.write_bytes(OLD)
+    write_atomically(tmp_path / "out", NEW)
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_temporary_is_always_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of its name, which somebody may have put there, is not written into."""
+    path = str(tmp_path / "out")
+    (tmp_path / "private").write_bytes(OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.secrets, "token_hex", lambda count: "0" * 2 * count)
+        os.symlink(tmp_path / "private", files._temporary_name(path))
+        with pytest.raises(FileExistsError):
+            write_atomically(path, NEW)
+    assert (tmp_path / "private").read_bytes() == OLD
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be written into all the same; what is left in it stays."""
+
+    def scandir(folder: str) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "scandir", scandir)
+        write_atomically(tmp_path / "out", NEW)
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_temporary_that_cannot_be_removed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of others never stops a write."""
+
+    def unlink(path: str) -> None:
+        raise PermissionError
+
+    stale = tmp_path / f"{files._temporary_prefix(str(tmp_path / 'out'))}{os.getpid()}-ab-cd.tmp"
+    stale.write_bytes(OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "unlink", unlink)
+        write_atomically(tmp_path / "out", NEW)
+    assert names_in(tmp_path) == sorted([stale.name, "out"])
+
+
+def test_file_system_that_cannot_force_a_folder_to_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its EINVAL is no failure, for the file itself was forced."""
+    fsync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", refuse_folders)
+        write_atomically(tmp_path / "out", NEW)
+    assert (tmp_path / "out").read_bytes() == NEW
+
+
+def test_windows_has_no_folders_to_open_nor_processes_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a write opens its file only, for bytes as they are, and leaves every temporary."""
+
+    def kill(pid: int, number: int) -> None:
+        raise ProcessLookupError
+
+    path = str(tmp_path / "out")
+    stale = files._temporary_prefix(path) + "1-ab-cd.tmp"
+    (tmp_path / stale).write_bytes(OLD)
+    opened, original = [], os.open
+
+    def opening(name: str, flags: int, mode: int) -> int:
+        opened.append((name, flags))
+        return original(name, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "open", opening)
+        patch.setattr(files.os, "kill", kill)
+        patch.setattr(files.os, "O_BINARY", os.O_SYNC, raising=False)
+        patch.setattr(files.os, "name", "nt")
+        write_atomically(path, NEW)
+    ((name, flags),) = opened
+    assert name.endswith(".tmp")
+    assert flags == os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_SYNC
+    assert names_in(tmp_path) == sorted([stale, "out"])
+
+
 # -------------------------------------------------------------------------------------- npy
 
 
@@ -434,6 +624,21 @@ def test_npy_round_trip(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
     write_npy(tmp_path / "a.npy", array)
     loaded = np.load(tmp_path / "a.npy")
     np.testing.assert_array_equal(loaded, array, strict=True)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        [("\u65e5", "f4")],
+        [(f"a field with a long name {i}", "f4") for i in range(3000)],
+    ],
+)
+def test_npy_refuses_fields_that_do_not_fit_in_its_header(tmp_path: Path, kind: Any) -> None:
+    """Names beyond latin-1, and more of them than 64 KiB hold."""
+    with pytest.raises(InputError, match=r"array must have a dtype .* rename its fields") as caught:
+        write_npy(tmp_path / "a.npy", np.zeros(1, kind))
+    assert len(str(caught.value)) < 400
+    assert names_in(tmp_path) == []
 
 
 def test_npy_refuses_objects(tmp_path: Path) -> None:
@@ -536,7 +741,7 @@ GOOD = with_header({"a": tensor()}, b"abcd")
         (struct.pack("<Q", 1 << 63) + b"{}", "claims a header"),
         (struct.pack("<Q", 3) + b"{}", "claims a header"),
         (struct.pack("<Q", 0), "must start with"),
-        (with_header(b" {}"), "must start with"),
+        (with_header(b" {123456789}"), r"must start with '{', found b' {123456'; the file is dam"),
         (with_header(b"[]"), "must start with"),
         (with_header(b"{"), "strict JSON"),
         (with_header(b"{}x"), "strict JSON"),
@@ -551,14 +756,17 @@ GOOD = with_header({"a": tensor()}, b"abcd")
         (with_header(b'{"__metadata__":{"k":"v","k":"v"}}'), "repeated"),
         (with_header({"__metadata__": {"k": 1}}), "metadata must"),
         (with_header({"__metadata__": ["k"]}), "metadata must"),
-        (with_header({"a": 1}), "only"),
+        (with_header({"a": 1}), "tensor 'a' must have dtype, shape and data_offsets only"),
         (with_header({"a": tensor(more=1)}, b"abcd"), "only"),
-        (with_header({"a": tensor("BF16", (2,))}, b"abcd"), "BF16.*F32"),
+        (with_header({"a": tensor("BF16", (2,))}, b"abcd"), "tensor 'a' has dtype 'BF16'.*F32"),
         (with_header({"a": tensor(["F32"])}, b"abcd"), "dtype"),
-        (with_header({"a": tensor(shape=1)}, b"abcd"), "shape"),
+        (with_header({"a": tensor(shape=1)}, b"abcd"), r"'a' has shape 1 and offsets \[0, 4\]"),
         (with_header({"a": tensor(shape=[True])}, b"abcd"), "shape"),
         (with_header({"a": tensor(shape=[1.0])}, b"abcd"), "shape"),
-        (with_header({"a": tensor(shape=[-1])}, b"abcd"), "does not fill"),
+        (
+            with_header({"a": tensor(shape=[-1])}, b"abcd"),
+            r"tensor 'a' of dtype F32 and shape \[-1\] does not fill its bytes \[0, 4\]",
+        ),
         (with_header({"a": tensor(shape=[2])}, b"abcd"), "does not fill"),
         (with_header({"a": tensor(shape=[1] * 33)}, b"abcd"), "does not fill"),
         (with_header({"a": tensor(shape=[1 << 62, 0], offsets=[0, 0])}), "does not fill"),
@@ -601,6 +809,17 @@ def test_header_of_a_hundred_megabytes(tmp_path: Path) -> None:
     os.truncate(path, 100_000_008)
     with pytest.raises(FileFormatError, match=r"header of 100000000 bytes .* at most 1048576"):
         read_safetensors(path)
+
+
+def test_longest_header_that_is_written(tmp_path: Path) -> None:
+    """It is the longest that is read."""
+    path = tmp_path / "a.safetensors"
+    empty = len('{"__metadata__":{"k":""}}')
+    write_safetensors(path, {}, {"k": "x" * ((1 << 20) - empty)})
+    assert path.stat().st_size == 8 + (1 << 20)
+    assert len(read_safetensors(path)[1]["k"]) == (1 << 20) - empty
+    with pytest.raises(InputError, match="take 1048584 bytes, the limit is 1048576"):
+        write_safetensors(path, {}, {"k": "x" * ((1 << 20) - empty + 1)})
 
 
 def test_claims_are_checked_before_memory_is_asked_for(tmp_path: Path) -> None:
@@ -651,6 +870,37 @@ def test_random_damage_is_a_format_error(tmp_path: Path) -> None:
     assert outcomes == {"read", "refused"}
 
 
+def test_no_memory_for_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sound file too large for memory is a ResourceError with its size."""
+
+    def empty(*arguments: Any, **options: Any) -> None:
+        raise MemoryError
+
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(GOOD)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.np, "empty", empty)
+        with pytest.raises(ResourceError, match=r"a\.safetensors: .* no memory for 4 bytes"):
+            read_safetensors(path)
+
+
+def test_file_that_becomes_shorter_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an array, because somebody cut the file short after its header was read, is refused."""
+    path, empty = tmp_path / "a.safetensors", np.empty
+    write_safetensors(path, {"a": np.zeros(100_000)}, {})
+
+    def cutting(*arguments: Any, **options: Any) -> Any:
+        os.truncate(path, 400_000)
+        return empty(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.np, "empty", cutting)
+        with pytest.raises(FileFormatError, match="became shorter while it was read"):
+            read_safetensors(path)
+
+
 # ---------------------------------------------------------------------- what is not a file
 
 
@@ -694,6 +944,51 @@ def test_no_descriptor_is_leaked(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+# ------------------------------------------------------------------------------------- JSON
+
+
+@pytest.mark.parametrize("content", [b"{}", b' {"a": {"b": [1, 2.5, null, "\xc3\xbc"]}}\n'])
+def test_json_object(tmp_path: Path, content: bytes) -> None:
+    """What an object holds is what the standard library reads."""
+    (tmp_path / "a.json").write_bytes(content)
+    assert read_json_object(tmp_path / "a.json") == json.loads(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not strict JSON: Expecting value"),
+        (b"{} {}", "is not strict JSON: Extra data"),
+        (b'{"a":1,"a":1}', "is not strict JSON: a key is repeated"),
+        (b'{"a":-Infinity}', "is not strict JSON: -Infinity is not a number of JSON"),
+        (b'{"a":"\xff"}', "is not strict JSON: 'utf-8'"),
+        (b"\xef\xbb\xbf{}", "is not strict JSON: Unexpected UTF-8 BOM"),
+        (b"9" * 5000, "is not strict JSON: Exceeds the limit"),
+        (b"[" * 100_000, "is not strict JSON: maximum recursion depth"),
+        (b"[]", "must hold a JSON object, found list"),
+        (b"null", "must hold a JSON object, found NoneType"),
+    ],
+)
+def test_json_that_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    """Everything but one object of strict JSON is a FileFormatError with the path."""
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError) as caught:
+        read_json_object(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_longest_json_object(tmp_path: Path) -> None:
+    """The limit itself may be reached, and is 1 MiB unless more is allowed."""
+    path = tmp_path / "a.json"
+    path.write_bytes(b"{}".ljust(1 << 20))
+    assert read_json_object(path) == {}
+    path.write_bytes(b"{}".ljust((1 << 20) + 1))
+    with pytest.raises(FileFormatError, match="longer than 1048576 bytes"):
+        read_json_object(path)
+    assert read_json_object(path, max_bytes=(1 << 20) + 1) == {}
+
+
 # ------------------------------------------------------------------------------------- hash
 
 
@@ -703,6 +998,14 @@ def test_content_hash_by_hand() -> None:
     outline = '[[["a", "I16", [1, 2]], ["b", "U8", [1]]], {"k": "v"}]'
     expected = hashlib.sha256(outline.encode() + b"\2\0\3\0\1").hexdigest()
     assert content_hash(arrays, {"k": "v", "content_sha256": "anything"}) == expected
+
+
+def test_content_hash_does_not_depend_on_order() -> None:
+    """Of names, of metadata, of numbers in memory, nor of bytes in numbers."""
+    one, two = np.arange(6, dtype=np.int32).reshape(2, 3), np.ones(3, np.float32)
+    first = content_hash({"one": one, "two": two}, {"x": "1", "y": "2"})
+    turned = np.asfortranarray(one.astype(">i4"))
+    assert content_hash({"two": two, "one": turned}, {"y": "2", "x": "1"}) == first
 
 
 @pytest.mark.parametrize(
@@ -730,7 +1033,11 @@ def test_content_hash_sees_everything(arrays: Any, metadata: dict[str, str]) -> 
         ((1 << 61,), 4, None),
         ((0, 1 << 62), 4, None),
         ((-1,), 4, None),
+        ((1,) * 32, 8, 8),
         ((1,) * 33, 1, None),
+        ((1 << 63,), 1, None),
+        ((1 << 100, 0), 1, None),
+        (((1 << 63) - 1,), 1, (1 << 63) - 1),
     ],
 )
 def test_byte_count(shape: tuple[int, ...], itemsize: int, expected: int | None) -> None:

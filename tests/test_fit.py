@@ -179,6 +179,17 @@ def test_metadata_names_the_release() -> None:
     assert fitted.codebook.metadata["geoquant_version"] == gq.__version__
 
 
+def test_init_of_no_weight_is_refused() -> None:
+    """A row that counts for nothing is no node, so it can be no centre."""
+    latents = np.arange(10.0)[:, None]
+    weight = np.ones(10)
+    weight[3] = 0
+    options: dict[str, Any] = {"sample_weight": weight, "n_neighbors": 2}
+    assert fit_codebook(latents, 2, init=[2, 4], **options).codes.shape == (10,)
+    with pytest.raises(InputError, match="init must hold rows of positive weight, found one of"):
+        fit_codebook(latents, 2, init=[2, 3], **options)
+
+
 def test_array_as_init_is_not_recorded() -> None:
     """Starting nodes can be given, and the metadata stays JSON."""
     fitted = fit_codebook(cloud(), 3, init=np.array([1, 2, 3]), random_state=0)

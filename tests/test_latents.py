@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from geoquant import latents as module
-from geoquant.errors import FileFormatError, InputError
+from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import write_npy, write_safetensors
 from geoquant.latents import (
     check_latents,
@@ -114,7 +115,7 @@ def test_small_numbers_and_signs_are_kept() -> None:
     [
         (np.zeros(5), r"found \(5,\); use latents.reshape\(-1, 1\)"),
         (np.array(1.0), r"found \(\); use latents.reshape"),
-        (np.zeros((2, 3, 4, 4)), r"found \(2, 3, 4, 4\); use latents.reshape\(len"),
+        (np.zeros((2, 3, 4, 4)), r"\(2, 3, 4, 4\); use latents.reshape\(len.*its own row$"),
         (np.zeros((0, 3)), r"found \(0, 3\); give at least one"),
         (np.zeros((3, 0)), r"found \(3, 0\); give at least one"),
         ([], r"found \(0,\)"),
@@ -139,6 +140,20 @@ def test_what_is_refused(bad: Any, message: str) -> None:
         check_latents(bad)
 
 
+@pytest.mark.parametrize("bad", [GRID > 0, GRID[0], np.ma.masked_less(GRID, 5), [[1], [1, 2]]])
+def test_the_argument_is_called_what_the_caller_calls_it(bad: Any) -> None:
+    """Whatever is wrong with it."""
+    with pytest.raises(InputError, match=r"^anchors must .*"):
+        check_latents(bad, name="anchors")
+
+
+def test_signalling_nan_is_not_finite() -> None:
+    """A NaN that the processor complains about is refused as every other."""
+    bad = np.array([[0x7FF0000000000001]], np.uint64).view(np.float64)
+    with pytest.raises(InputError, match="must be finite"):
+        check_latents(bad)
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_bad_rows_are_counted_and_named(kind: Any, value: float) -> None:
@@ -149,6 +164,21 @@ def test_bad_rows_are_counted_and_named(kind: Any, value: float) -> None:
         check_latents(bad)
     with pytest.raises(InputError, match=r"mine must be .* 1 of 20 rows \(row 3\).*mine\[np\."):
         check_latents(bad[:20], name="mine")
+
+
+def test_the_first_row_counts_too() -> None:
+    """Rows are counted from the first to the last of each block."""
+    bad = np.zeros((8193, 1))
+    bad[[0, 8191, 8192]] = np.nan
+    with pytest.raises(InputError, match=r"3 of 8193 rows \(the first: 0, 8191, 8192\)"):
+        check_latents(bad)
+
+
+def test_numbers_at_the_limit_are_not_counted() -> None:
+    """Only what is beyond it is."""
+    bad = np.array([[1e18], [2e18], [-1e18]])
+    with pytest.raises(InputError, match=r"1 of 3 rows \(row 1\)"):
+        check_latents(bad)
 
 
 @pytest.mark.parametrize("value", [1.1e18, -1e30, 1e300, -1e300])
@@ -181,6 +211,17 @@ def test_weights_become_float64(weight: Any) -> None:
     np.testing.assert_array_equal(check_sample_weight(None, 2), np.ones(2), strict=True)
 
 
+def test_weights_of_any_size_and_layout() -> None:
+    """Their sum may be tiny; strided and unaligned ones become ordinary arrays."""
+    tiny = np.array([1e-300, 0.0])
+    assert check_sample_weight(tiny, 2) is tiny
+    strided = check_sample_weight(np.arange(6.0)[::2], 3)
+    assert (strided.tolist(), strided.strides) == ([0.0, 2.0, 4.0], (8,))
+    packed = np.zeros(17, np.uint8)[1:].view(np.float64)
+    packed[:] = 0.25
+    assert check_sample_weight(packed, 2).flags.aligned
+
+
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
@@ -189,11 +230,12 @@ def test_weights_become_float64(weight: Any) -> None:
         (1.0, r"found \(\)"),
         ([1.0, -1.0, -2.0], r"found -1.0 and 1 more such weights \(the first: 1, 2\)"),
         ([1.0, np.nan, 0.0], "found nan"),
-        ([np.inf, 0.0, 0.0], "found inf"),
+        ([np.inf, 0.0, 0.0], "found inf and 0 more such weights"),
         ([0.0, 0.0, 0.0], "all zero"),
         ([1e308, 1e308, 1e308], "sum, found inf"),
         (["a", "b", "c"], "real numbers"),
         ([1j, 1, 1], "real numbers"),
+        (scipy.sparse.csr_array(GRID), "sample_weight must be a dense array"),
     ],
 )
 def test_weights_that_are_refused(weight: Any, message: str) -> None:
@@ -221,6 +263,7 @@ def npy_bytes(header: str | bytes, data: bytes = b"", version: bytes = b"\1\0") 
         np.zeros((0, 3), np.float32),
         np.array(3.0),
         np.arange(5),
+        np.array([7], np.int8),
     ],
 )
 def test_npy_round_trip(tmp_path: Path, array: np.ndarray[Any, Any]) -> None:
@@ -336,6 +379,21 @@ def test_npy_that_is_refused(tmp_path: Path, content: bytes, message: str) -> No
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("found", ["<f4x", "<f3", "<f4' "])
+def test_npy_header_that_is_refused_is_shown(tmp_path: Path, found: str) -> None:
+    """Its first 80 characters, which hold the kind of the numbers, and the cure."""
+    path = tmp_path / "bad.npy"
+    header = HEADER.replace("<f4", found) + " " * 80
+    path.write_bytes(npy_bytes(header, b"8 bytes!"))
+    with pytest.raises(FileFormatError) as caught:
+        read_latents(path)
+    assert str(caught.value) == (
+        f"{path}: is not the .npy file of a plain array of numbers, found the header "
+        f"{header[:80]!r}; structured arrays and pickled Python objects are not read: save with "
+        "numpy.save(path, latents.astype(numpy.float32))"
+    )
+
+
 def test_npy_of_objects_is_refused(tmp_path: Path) -> None:
     """A file that only pickle could read is refused by its header."""
     np.save(tmp_path / "a.npy", np.array([{}, 1]))
@@ -410,6 +468,27 @@ def test_the_shape_of_an_archive_is_known_without_unpacking(tmp_path: Path) -> N
         read_latents(path)
 
 
+def test_a_tensor_is_known_without_reading_the_others(tmp_path: Path) -> None:
+    """Neither its shape nor its values depend on what else is in the file."""
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, {"a": np.ones((2, 3), np.float32), "b": np.ones((5, 1), bool)}, {})
+    path.write_bytes(path.read_bytes()[:-1] + b"\2")  # no truth value
+    assert latents_shape(path, "b") == (5, 1)
+    assert read_latents(path, "a").tolist() == [[1.0] * 3] * 2
+    with pytest.raises(FileFormatError, match="truth value"):
+        read_latents(path, "b")
+
+
+def test_the_shape_of_an_unreadable_file_is_refused_by_name(tmp_path: Path) -> None:
+    """The error is that of reading, with the name of the member."""
+    npz(tmp_path / "a.npz", {"a.npy": b"no numbers"})
+    with pytest.raises(FileFormatError, match=r"a\.npz\['a'\]: is no \.npy file"):
+        latents_shape(tmp_path / "a.npz")
+    write_npy(tmp_path / "a.npy", GRID)
+    with pytest.raises(FileFormatError, match="found key='a'; leave key out"):
+        latents_shape(tmp_path / "a.npy", "a")
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_the_shape_is_that_of_the_array_named(tmp_path: Path, suffix: str) -> None:
     """Of several arrays the key chooses, and without one there is no choice."""
@@ -445,11 +524,28 @@ def test_npy_takes_no_key(tmp_path: Path) -> None:
         read_latents(tmp_path / "a.npy", "a")
 
 
-def test_long_lists_of_keys_are_cut(tmp_path: Path) -> None:
-    """An error does not list a thousand names."""
-    save(tmp_path / "a.npz", {f"{i:03d}": GRID for i in range(30)})
-    with pytest.raises(FileFormatError, match=r"'019', \.\.\.$"):
-        read_latents(tmp_path / "a.npz")
+@pytest.mark.parametrize(
+    ("count", "end"), [(0, "key=: none"), (20, "'019'"), (21, "'019', ..."), (30, "'019', ...")]
+)
+def test_long_lists_of_keys_are_cut(tmp_path: Path, count: int, end: str) -> None:
+    """An error does not list a thousand names, and says where it left some out."""
+    path = tmp_path / "a.safetensors"
+    save(path, {f"{i:03d}": GRID for i in range(count)})
+    with pytest.raises(FileFormatError) as caught:
+        read_latents(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: there is not exactly one array; choose one with key=: ")
+    assert message.endswith(end)
+
+
+def test_longest_npy_header(tmp_path: Path) -> None:
+    """NumPy's own limit may be reached."""
+    path = tmp_path / "a.npy"
+    path.write_bytes(npy_bytes(HEADER.ljust(10_000), struct.pack("<2f", 1, 2)))
+    assert read_latents(path).tolist() == [[1.0, 2.0]]
+    path.write_bytes(npy_bytes(HEADER.ljust(10_001), struct.pack("<2f", 1, 2)))
+    with pytest.raises(FileFormatError, match="a header of 10001 bytes"):
+        read_latents(path)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -496,6 +592,42 @@ def test_npz_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_NPZ_BYTES", 100)
     with pytest.raises(FileFormatError, match="the limit is 100; unpack it yourself"):
         read_latents(tmp_path / "a.npz")
+    monkeypatch.setattr(module, "MAX_NPZ_BYTES", len(npy_of(GRID)))
+    np.testing.assert_array_equal(read_latents(tmp_path / "a.npz"), GRID)
+
+
+def test_npz_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the harmless size a member may unpack to so many times its size, and no more."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, a=np.zeros((100, 10)))
+    with zipfile.ZipFile(path) as archive:
+        (member,) = archive.infolist()
+    ratio = -(-member.file_size // member.compress_size)
+    for harmless, most, is_read in (
+        (member.file_size, 1, True),
+        (member.file_size - 1, 1, False),
+        (0, ratio, True),
+        (0, ratio - 1, False),
+    ):
+        monkeypatch.setattr(module, "_HARMLESS_BYTES", harmless)
+        monkeypatch.setattr(module, "_MAX_RATIO", most)
+        if is_read:
+            assert read_latents(path).shape == (100, 10)
+        else:
+            with pytest.raises(FileFormatError, match="like a bomb"):
+                read_latents(path)
+
+
+def test_npz_member_longer_than_its_file(tmp_path: Path) -> None:
+    """A member that claims to be packed into more bytes than there are is refused."""
+    path = tmp_path / "a.npz"
+    npz(path, {"a.npy": npy_of(GRID)})
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, content.index(b"PK\1\2") + 20, 1 << 30)
+    path.write_bytes(content)
+    claim = f"claims {1 << 30} bytes of a file of {len(content)}"
+    with pytest.raises(FileFormatError, match=claim):
+        read_latents(path)
 
 
 def test_npz_members_that_are_refused(tmp_path: Path) -> None:
@@ -533,7 +665,7 @@ def test_npz_that_says_it_is_encrypted(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\1\2") + 8] |= 1
     path.write_bytes(content)
-    with pytest.raises(FileFormatError, match="encrypted"):
+    with pytest.raises(FileFormatError, match=r"'a\.npy' is encrypted; unpack it"):
         read_latents(path)
 
 
@@ -590,6 +722,50 @@ def test_npz_of_very_many_members_in_64_bits(tmp_path: Path) -> None:
         read_latents(path, "a")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_npz_member_that_ends_early(tmp_path: Path, method: int) -> None:
+    """One that unpacks to fewer bytes than it claims, with a checksum of those, is refused."""
+    path = tmp_path / "a.npz"
+    whole = npy_of(GRID)
+    npz(path, {"a.npy": whole[:-4]}, method)
+    content = bytearray(path.read_bytes())
+    for start, place in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+        at = content.index(start) + place
+        assert struct.unpack_from("<I", content, at) == (len(whole) - 4,)
+        struct.pack_into("<I", content, at, len(whole))
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"a\.npz\['a'\]: is cut short"):
+        read_latents(path)
+
+
+def test_npz_member_that_unpacks_to_more_is_read_to_its_size(tmp_path: Path) -> None:
+    """What follows is never unpacked, so it cannot take memory."""
+    path = tmp_path / "a.npz"
+    whole = npy_of(GRID)
+    npz(path, {"a.npy": whole + bytes(1 << 20)})
+    content = bytearray(path.read_bytes())
+    for start, place in ((b"PK\3\4", 14), (b"PK\1\2", 16)):
+        at = content.index(start) + place
+        struct.pack_into("<I", content, at, zlib.crc32(whole))
+        struct.pack_into("<I", content, at + 8, len(whole))
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_latents(path), GRID)
+
+
+def test_npz_that_does_not_fit_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sound archive too large for memory is a ResourceError with the bytes it needs."""
+
+    def empty(*arguments: Any, **options: Any) -> None:
+        raise MemoryError
+
+    np.savez(tmp_path / "a.npz", a=GRID)
+    size = len(npy_of(GRID))
+    with monkeypatch.context() as patch:
+        patch.setattr(module.np, "empty", empty)
+        with pytest.raises(ResourceError, match=rf"\['a'\]: there is no memory for {size} bytes"):
+            read_latents(tmp_path / "a.npz")
+
+
 def test_npz_writes_nothing(tmp_path: Path) -> None:
     """Members with paths for names are never extracted."""
     folder = tmp_path / "in"
@@ -617,6 +793,7 @@ def test_safetensors_of_a_large_model(tmp_path: Path) -> None:
     raw = (header + '"data_offsets":[0,4]}}').encode()
     path.write_bytes(struct.pack("<Q", len(raw)) + raw + struct.pack("<f", 3))
     assert read_latents(path).tolist() == [[3.0]]
+    assert latents_shape(path) == (1, 1)
 
 
 # ------------------------------------------------------------------------------- other files
@@ -629,6 +806,7 @@ def test_safetensors_of_a_large_model(tmp_path: Path) -> None:
         ("a", "suffix ''"),
         ("a.pt", r"can run code.*numpy.save\(path, tensor"),
         ("a.PKL", "can run code"),
+        *((f"a{suffix}", "can run code") for suffix in (".pth", ".pickle", ".ckpt", ".bin")),
     ],
 )
 def test_other_suffixes(tmp_path: Path, name: str, message: str) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from geoquant.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +40,6 @@ def pytest_sessionfinish() -> None:
     """Write the figures, if there are some and it is said where to."""
     path = os.environ.get(FIGURES_VARIABLE)
     if path and _figures:
-        from benchmarks import machine
+        from benchmarks import reliability
 
-        _figures["about"] = machine.about()
-        found = json.loads(Path(path).read_text()) if Path(path).is_file() else {}
-        text = json.dumps(found | _figures, indent=1, sort_keys=True) + "\n"
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode())
+        reliability.enter(_figures, Path(path))
