@@ -107,11 +107,11 @@ class ThreadPool {
     }
   }
 
-  // The first exception is kept; the Cancelled that follow it elsewhere are not.
+  // The first exception is kept. Only then are the others told, or their Cancelled could be first.
   void cancel(std::exception_ptr error) {
-    is_cancelled_.store(true, std::memory_order_relaxed);
     std::lock_guard<std::mutex> lock(mutex_);
     if (!error_) error_ = std::move(error);
+    is_cancelled_.store(true, std::memory_order_relaxed);
   }
 
   // Keeps polling, so that an interrupt is heard while only workers are still busy.
