@@ -99,3 +99,9 @@ def layouts(folder: Path) -> dict[str, Callable[[npt.NDArray[np.float32]], Any]]
         "unaligned": unaligned,
         "float64": lambda x: x.astype(np.float64),
     }
+
+
+def digest_of_fit(seed: int, n_jobs: int | None = 2) -> str:
+    """SHA-256 of one small fit, for a process to print."""
+    fitted = gq.fit_codebook(cloud(seed), 60, n_perturbations=2, n_jobs=n_jobs, random_state=seed)
+    return hashlib.sha256(b"".join(bits_of(fitted, n_jobs, 100))).hexdigest()

@@ -1,0 +1,224 @@
+"""Threads, processes and surroundings: fits at once, forks, and what must not matter."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import geoquant as gq
+from geoquant import _core
+from tests.same_bits import cloud, digest_of_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
+]
+
+#: After so many seconds a process counts as hung.
+_MOST_SECONDS = 60
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture(scope="module")
+def expected() -> str:
+    """The bits of a fit with one thread."""
+    return digest_of_fit(0, 1)
+
+
+def text_from_child(work: Callable[[], str]) -> str:
+    """What a forked child finds; one that hangs or dies finds nothing."""
+    here, there = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover  the child leaves without a word
+        try:
+            os.write(there, work().encode())
+        finally:
+            os._exit(0)
+    os.close(there)
+    hung = threading.Timer(_MOST_SECONDS, os.kill, (child, 9))
+    hung.start()
+    with os.fdopen(here) as stream:
+        text = stream.read()
+    os.waitpid(child, 0)
+    hung.cancel()
+    return text
+
+
+def run_python(code: str, root: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter that can import the tests from wherever it is."""
+    environment = os.environ | {"PYTHONPATH": str(root)} | options.pop("env", {})
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_MOST_SECONDS,
+        **options,
+    )
+
+
+# --------------------------------------------------------------------------------- threads
+
+
+def test_fits_at_once_are_as_one_after_another() -> None:
+    """Four threads that fit at once, each with two threads, get the bits of one."""
+    alone = [digest_of_fit(seed, 1) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(digest_of_fit, range(4))) == alone
+
+
+@pytest.mark.parametrize("n_threads", [2, 8])
+def test_an_exception_in_a_worker_reaches_the_caller(n_threads: int) -> None:
+    """Whichever thread meets the mistake, the caller gets its message, and can go on."""
+    n = 60_000
+    index = (np.arange(n)[:, None] + [1, 2]).astype(np.int32) % n
+    distance = np.ones(index.shape, np.float32)
+    for row in range(0, n, n // 20):
+        wrong = index.copy()
+        wrong[row] = wrong[row, 0]
+        with pytest.raises(ValueError, match="name a neighbour twice"):
+            _core.neighbor_csr(wrong, distance, n_threads)
+    assert len(_core.neighbor_csr(index, distance, n_threads)[0]) == n + 1
+
+
+@contextmanager
+def kept_busy(work: Callable[[], Any]) -> Iterator[None]:
+    """Do some work over and over in another thread, meanwhile."""
+    is_over = threading.Event()
+
+    def loop() -> None:
+        while not is_over.is_set():
+            work()
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_latents_that_change_during_a_fit_do_no_harm() -> None:
+    """Whatever another thread writes into them, a fit ends, with codes or with an error."""
+    good = cloud(0, 3000)
+    x = good.copy()
+    rng = np.random.default_rng(0)
+
+    def overwrite() -> None:
+        x[rng.integers(0, len(x), 300)] = rng.choice([np.nan, np.inf, 3e38, 1.0])
+        x[:] = good
+
+    with kept_busy(overwrite):
+        for _ in range(10):
+            try:
+                codes = gq.fit_codebook(x, 50, n_perturbations=0, n_jobs=2, random_state=0).codes
+            except gq.InputError:
+                continue
+            assert 0 <= codes.min() <= codes.max() < 50
+
+
+@pytest.mark.parametrize("n_jobs", [None, -1, -100, 10_000])
+def test_any_number_of_jobs_gives_the_same_bits(expected: str, n_jobs: int | None) -> None:
+    """All cores, none to spare, or far more threads than there are cores."""
+    assert digest_of_fit(0, n_jobs) == expected
+
+
+# ------------------------------------------------------------------------------- processes
+
+
+@needs_fork
+def test_a_forked_child_fits_as_its_parent(expected: str) -> None:
+    """Nothing of the parent's threads is missed in the child."""
+    assert digest_of_fit(0) == expected
+    assert text_from_child(lambda: digest_of_fit(0)) == expected
+    assert digest_of_fit(0) == expected
+
+
+@needs_fork
+def test_a_child_forked_during_a_fit_fits_itself(expected: str) -> None:
+    """Threads of the parent that are at work at that moment hold nothing that the child needs."""
+    with kept_busy(lambda: digest_of_fit(1)):
+        for _ in range(3):
+            assert text_from_child(lambda: digest_of_fit(0)) == expected
+
+
+@pytest.mark.parametrize("start", multiprocessing.get_all_start_methods())
+def test_processes_of_multiprocessing_fit_the_same(start: str, expected: str) -> None:
+    """However workers are started, two at once get the bits of this process."""
+    with multiprocessing.get_context(start).Pool(2) as pool:
+        found = pool.map_async(digest_of_fit, [0, 0]).get(_MOST_SECONDS)
+    assert found == [expected] * 2
+
+
+USES = {
+    "torch": "import torch; torch.set_num_threads(2); torch.ones(400, 400) @ torch.ones(400, 400)",
+    "faiss": "import faiss, numpy; i = faiss.IndexFlatL2(8); v = numpy.ones((4000, 8), 'f4'); "
+    "i.add(v); i.search(v, 3)",
+    "geoquant": "from tests.same_bits import digest_of_fit; digest_of_fit(1)",
+}
+
+
+@pytest.mark.parametrize("first", USES)
+def test_libraries_with_threads_of_their_own_do_not_disturb(
+    first: str, expected: str, request: pytest.FixtureRequest
+) -> None:
+    """Whichever of torch, faiss and geoquant is loaded first and has its threads at work."""
+    missing = [name for name in ("torch", "faiss") if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"needs {' and '.join(missing)}")
+    lines = [USES[first], *(use for name, use in USES.items() if name != first)]
+    code = "\n".join([*lines, *lines, "print(digest_of_fit(0))"])
+    done = run_python(code, request.config.rootpath)
+    assert (done.stdout.strip(), done.returncode) == (expected, 0), done.stderr
+
+
+# ---------------------------------------------------------------------------- surroundings
+
+SURROUNDINGS = {
+    "variables": "",
+    "folder deleted": "import os, tempfile; f = tempfile.mkdtemp(); os.chdir(f); os.rmdir(f)",
+    "streams closed": "import os; os.close(0); os.close(1); os.close(2)",
+    "one core": "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
+}
+VARIABLES = {
+    "LC_ALL": "tr_TR.UTF-8",
+    "TZ": "Pacific/Kiritimati",
+    "PYTHONHASHSEED": "1234",
+    "OMP_NUM_THREADS": "garbage",
+    "HOME": "/nonexistent",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs affinities and glibc")
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_surroundings_do_not_show(
+    name: str, expected: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Locale, time zone, hash seed, folder, streams, cores and threads leave the bits alone."""
+    code = (
+        "from tests.same_bits import digest_of_fit\n"
+        f"{SURROUNDINGS[name]}\n"
+        "found = digest_of_fit(0, 4)\n"
+        "assert digest_of_fit(0, None) == found\n"
+        f"open({str(tmp_path / 'found')!r}, 'w').write(found)\n"
+    )
+    environment = VARIABLES if name == "variables" else {}
+    done = run_python(code, request.config.rootpath, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "found").read_text() == expected
