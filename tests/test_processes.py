@@ -114,6 +114,57 @@ def kept_busy(work: Callable[[], Any]) -> Iterator[None]:
         thread.join()
 
 
+ATTRIBUTES = ("labels_", "cluster_centers_", "inertia_", "medoid_indices_", "n_features_in_")
+
+
+def whole(est: Any) -> tuple[bytes, ...]:
+    """What one fit has left, read at one moment."""
+    state = dict(vars(est))
+    return tuple(np.asarray(state[name]).tobytes() for name in ATTRIBUTES)
+
+
+def test_one_estimator_fitted_in_two_threads_holds_one_whole_result() -> None:
+    """Of two fits at once of one estimator the last to end leaves all its attributes."""
+    data = [cloud(seed, 250, d) for seed, d in ((0, 3), (1, 5))]
+    est = gq.GeodesicKMeans(9, n_perturbations=0, n_jobs=2, random_state=0)
+    alone = {whole(type(est)(**est.get_params()).fit(x)) for x in data}
+    est.fit(data[0])
+    with kept_busy(lambda: est.fit(data[1])):
+        for _ in range(20):
+            est.fit(data[0])
+            assert whole(est) in alone
+    assert whole(est) in alone
+
+
+def test_predict_beside_a_fit_uses_one_whole_result() -> None:
+    """Codes are those of one fit, though another one ends in between."""
+    data = [cloud(seed, n) for seed, n in ((0, 150), (1, 600))]
+    est = gq.GeodesicKMeans(9, n_perturbations=0, n_jobs=1, random_state=0)
+    new = cloud(2, 50)
+    expected = [est.fit(x).predict(new).tolist() for x in data]
+    with kept_busy(lambda: [est.fit(x) for x in data]):
+        assert all(est.predict(new).tolist() in expected for _ in range(60))
+
+
+@pytest.mark.parametrize("method", ["fit", "fit_predict"])
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an interrupt in the middle, the earlier fit predicts as before."""
+    x = cloud(0, 200)
+    est = gq.GeodesicKMeans(5, random_state=0).fit(x)
+    before = est.predict(x).tolist()
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("geoquant.estimators.fit_distinct", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(est, method)(cloud(1, 200, 5))
+    assert est.n_features_in_ == 3
+    assert est.predict(x).tolist() == before
+
+
 def test_latents_that_change_during_a_fit_do_no_harm() -> None:
     """Whatever another thread writes into them, a fit ends, with codes or with an error."""
     good = cloud(0, 3000)
