@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import geoquant as gq
-from geoquant import _core
+from geoquant import _core, multistage_fit
 from tests.same_bits import cloud, digest_of_fit
 
 if TYPE_CHECKING:
@@ -80,6 +81,27 @@ def test_fits_at_once_are_as_one_after_another() -> None:
     alone = [digest_of_fit(seed, 1) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(digest_of_fit, range(4))) == alone
+
+
+def test_limits_on_blas_at_once_do_not_mix() -> None:
+    """Fits that limit the threads of BLAS neither undo another's limit nor leave their own."""
+    seen: list[int] = []
+
+    def limited(_: int) -> None:
+        with multistage_fit._one_blas_thread():
+            threading.Event().wait(0.1)  # for the other to come in, if it may
+            seen.extend(info["num_threads"] for info in blas())
+
+    before = blas()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(limited, range(2)))
+    assert seen == [1] * len(seen)
+    assert blas() == before
+
+
+def blas() -> list[dict[str, Any]]:
+    """What is known of the libraries whose threads are limited."""
+    return [info for info in threadpool_info() if info["user_api"] == "blas"]
 
 
 @pytest.mark.parametrize("n_threads", [2, 8])
@@ -207,6 +229,23 @@ def test_a_child_forked_during_a_fit_fits_itself(expected: str) -> None:
     with kept_busy(lambda: digest_of_fit(1)):
         for _ in range(3):
             assert text_from_child(lambda: digest_of_fit(0)) == expected
+
+
+@needs_fork
+def test_a_child_forked_during_a_multistage_fit_fits_itself() -> None:
+    """Neither the limit on BLAS nor the lock on it is inherited."""
+
+    def fit() -> str:
+        fitted = gq.fit_multistage(
+            cloud(0, 300), 8, 2, metric="euclidean", n_refits=1, random_state=0
+        )
+        return str(fitted.codes.sum()) + str(fitted.refit_distortion)
+
+    expected, threads = fit(), str(blas())
+    with kept_busy(fit):
+        for _ in range(3):
+            assert text_from_child(fit) == expected
+            assert text_from_child(lambda: str(blas())) == threads
 
 
 @pytest.mark.parametrize("start", multiprocessing.get_all_start_methods())
