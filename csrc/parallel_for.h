@@ -10,6 +10,7 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -20,10 +21,13 @@ namespace geoquant {
 
 class ThreadPool {
  public:
-  // The calling thread works too: n_threads - 1 are started.
-  explicit ThreadPool(int n_threads) : n_threads_(std::max(1, n_threads)) {
+  // The calling thread works too: n_threads - 1 are started, or as many as the system grants. No
+  // result depends on how many there are.
+  explicit ThreadPool(int n_threads) {
+    workers_.reserve(static_cast<std::size_t>(std::max(1, n_threads) - 1));
     try {
-      for (int t = 1; t < n_threads_; ++t) workers_.emplace_back([this, t] { serve(t); });
+      for (int t = 1; t < n_threads; ++t) workers_.emplace_back([this, t] { serve(t); });
+    } catch (const std::system_error&) {
     } catch (...) {
       shut_down();
       throw;
@@ -33,7 +37,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int size() const { return n_threads_; }
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls task(index, thread) for every index in [0, n_tasks), each once, in no set order.
   // The first exception of any thread, or of control.poll(), stops the rest and is rethrown here.
@@ -138,7 +142,6 @@ class ThreadPool {
     for (std::thread& worker : workers_) worker.join();
   }
 
-  const int n_threads_;
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -285,6 +285,10 @@ SURROUNDINGS = {
     "folder deleted": "import os, tempfile; f = tempfile.mkdtemp(); os.chdir(f); os.rmdir(f)",
     "streams closed": "import os; os.close(0); os.close(1); os.close(2)",
     "one core": "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
+    # No room for the stack of a thread: none can be started.
+    "no threads": "import ctypes; c = ctypes.CDLL(None); a = ctypes.create_string_buffer(64); "
+    "c.pthread_attr_init(a); c.pthread_attr_setstacksize(a, ctypes.c_size_t(1 << 47)); "
+    "assert c.pthread_setattr_default_np(a) == 0",
 }
 VARIABLES = {
     "LC_ALL": "tr_TR.UTF-8",
