@@ -206,6 +206,17 @@ def test_latents_that_change_during_a_fit_do_no_harm() -> None:
             assert 0 <= codes.min() <= codes.max() < 50
 
 
+def test_points_that_became_nan_are_the_farthest() -> None:
+    """Ranking needs an order, so a search that meets NaN takes it for infinitely far."""
+    points = np.random.default_rng(0).normal(size=(600, 3)).astype(np.float32)
+    points[::2] = np.nan
+    queries = np.r_[points[1:60:2], np.float32([[3e18, 0, 0]])]
+    distance, index = _core.knn_search(points, queries, 400, None, 2)
+    assert not np.isnan(distance).any()
+    assert (np.sort(distance, axis=1) == distance).all()
+    assert (index < 600).all()
+
+
 @pytest.mark.parametrize("n_jobs", [None, -1, -100, 10_000])
 def test_any_number_of_jobs_gives_the_same_bits(expected: str, n_jobs: int | None) -> None:
     """All cores, none to spare, or far more threads than there are cores."""
