@@ -22,14 +22,23 @@ SANITIZED_TESTS = tests/graph tests/clustering tests/test_*.py --ignore=tests/te
 	--ignore=tests/test_project.py --ignore=tests/test_catalogue.py \
 	--deselect=tests/test_estimate.py::test_peak_memory_is_as_said \
 	--deselect=tests/test_hostile_arrays.py::test_fewer_threads_than_asked_for
+# The kernels without their Python face, in a program that the sanitizer $(1) watches, in the environment $(2).
+PLAIN_KERNELS = $(filter-out csrc/bind%,$(filter %.cpp,$(KERNELS)))
+comma := ,
+DRIVER := tests/threads/driver.cpp tests/threads/scene.h
+define thread_driver
+	mkdir -p build/threads
+	$(CXX) -std=c++17 -O1 -g -UNDEBUG -Wall -Wextra -Werror -ffp-contract=off -fsanitize=$(1) -fno-sanitize-recover=all \
+		-Icsrc $(filter %.cpp,$(DRIVER)) $(PLAIN_KERNELS) -pthread -o build/threads/driver-$(1)
+	$(2) build/threads/driver-$(1)
+endef
 
 # What has to be covered whole.
 COVERED = arguments checkpoint errors files latents memory
-comma := ,
 space := $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-hard test-debug test-narrow test-sanitize test-lowest coverage mutation audit lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture clean
+.PHONY: help setup demo test test-slow test-hard test-debug test-narrow test-sanitize test-threads test-lowest coverage mutation audit lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -101,16 +110,20 @@ audit:  ## look for known weaknesses of the pinned releases; needs the index's a
 	.venv-audit/bin/pip install --quiet pip-audit
 	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
+test-threads:  ## run the kernels and their threads in a program that sanitizers watch for races and leaks
+	$(call thread_driver,thread,TSAN_OPTIONS=suppressions=)
+	$(call thread_driver,address$(comma)undefined,ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1)
+
 lint: setup  ## check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror $(KERNELS)
+	$(BIN)/clang-format --dry-run -Werror $(KERNELS) $(DRIVER)
 
 format: setup  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/clang-format -i $(KERNELS)
+	$(BIN)/clang-format -i $(KERNELS) $(DRIVER)
 
 bench: .venv/bench-stamp  ## time every stage beside its peers, in ten minutes
 	$(BIN)/python -m benchmarks --bench

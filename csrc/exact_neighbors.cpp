@@ -23,7 +23,11 @@ void distances(const Points& points, const float* query, const NodeId* ids,
       sum[i] += difference * difference;
     }
   }
-  for (int i = 0; i < kCount; ++i) ranked[i] = {static_cast<float>(std::sqrt(sum[i])), ids[i]};
+  for (int i = 0; i < kCount; ++i) {
+    // Points that somebody overwrites meanwhile may give NaN, which has no place in an order.
+    if (std::isnan(sum[i])) sum[i] = std::numeric_limits<double>::infinity();
+    ranked[i] = {static_cast<float>(std::sqrt(sum[i])), ids[i]};
+  }
 }
 
 }  // namespace

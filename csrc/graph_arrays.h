@@ -2,15 +2,13 @@
 #pragma once
 
 #include <limits>
-#include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bindings.h"
+#include "idle_searches.h"
 #include "packed_graph.h"
-#include "shortest_paths.h"
 
 namespace geoquant {
 
@@ -72,27 +70,15 @@ class GraphArrays {
     return packed_order;
   }
 
-  // Calls use(search) with scratch that earlier calls have left; for several threads at once.
+  // See idle_searches.h.
   template <class Use>
   void with_nearest_source_search(Use&& use) {
-    std::unique_ptr<NearestSourceSearch> search;
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (!idle_.empty()) {
-        search = std::move(idle_.back());
-        idle_.pop_back();
-      }
-    }
-    if (!search) search = std::make_unique<NearestSourceSearch>(view());
-    use(*search);
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) idle_.push_back(std::move(search));
+    idle_searches_.with(view(), std::forward<Use>(use));
   }
 
  private:
   PackedGraph graph_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<NearestSourceSearch>> idle_;
+  IdleSearches idle_searches_;
 };
 
 }  // namespace geoquant

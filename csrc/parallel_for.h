@@ -20,12 +20,13 @@ namespace geoquant {
 
 class ThreadPool {
  public:
-  // The calling thread works too: n_threads - 1 are started, fewer if the system gives no more.
+  // The calling thread works too: n_threads - 1 are started, or as many as the system grants. No
+  // result depends on how many there are.
   explicit ThreadPool(int n_threads) {
+    workers_.reserve(static_cast<std::size_t>(std::max(1, n_threads) - 1));
     try {
       for (int t = 1; t < n_threads; ++t) workers_.emplace_back([this, t] { serve(t); });
     } catch (const std::system_error&) {
-      // Results do not depend on the number of threads.
     } catch (...) {
       shut_down();
       throw;
@@ -35,7 +36,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int size() const { return 1 + static_cast<int>(workers_.size()); }
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls task(index, thread) for every index in [0, n_tasks), each once, in no set order.
   // The first exception of any thread, or of control.poll(), stops the rest and is rethrown here.
@@ -109,11 +110,11 @@ class ThreadPool {
     }
   }
 
-  // The first exception is kept; the Cancelled that follow it elsewhere are not.
+  // The first exception is kept. Only then are the others told, or their Cancelled could be first.
   void cancel(std::exception_ptr error) {
-    is_cancelled_.store(true, std::memory_order_relaxed);
     std::lock_guard<std::mutex> lock(mutex_);
     if (!error_) error_ = std::move(error);
+    is_cancelled_.store(true, std::memory_order_relaxed);
   }
 
   // Keeps polling, so that an interrupt is heard while only workers are still busy.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from copy import copy
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +31,28 @@ from geoquant.graph.knn import RECALL_TARGET, nearest_neighbors
 from geoquant.latents import check_latents, check_sample_weight, refuse_masked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from geoquant.clustering.result import Clustering
 
 _METRICS = ("euclidean", "precomputed")
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def _on_a_copy(
+    method: Callable[Concatenate[_GeodesicClusterer, _Arguments], _Result],
+) -> Callable[Concatenate[_GeodesicClusterer, _Arguments], _Result]:
+    """Run a method on a copy, so that it sees one fit only, though another may end meanwhile."""
+
+    @wraps(method)
+    def on_a_copy(
+        self: _GeodesicClusterer, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> _Result:
+        return method(copy(self), *args, **kwargs)
+
+    return on_a_copy
 
 
 class _GeodesicClusterer(
@@ -89,30 +110,12 @@ class _GeodesicClusterer(
         -------
         self
         """
-        before = dict(self.__dict__)
-        try:
-            self._fit(X, sample_weight)
-        except BaseException:  # interruptions too: what was fitted before still is
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+        # At once and at the end: a fit that is stopped leaves all as it was, and of two at once the
+        # one that ends last leaves its whole result.
+        self.__dict__ = self._learned(X, sample_weight) | self.get_params(deep=False)
         return self
 
-    def _fit(self, X: Any, sample_weight: npt.ArrayLike | None) -> None:
-        if self.metric not in _METRICS:
-            raise InputError(f"metric must be one of {_METRICS}, found {self.metric!r}")
-        x = self._validated(X, reset=True)
-        check_count(self.n_clusters, "n_clusters", 1)
-        if self.n_clusters > x.shape[0]:
-            raise InputError(
-                f"n_samples={x.shape[0]} should be >= n_clusters={self.n_clusters}: "
-                "lower n_clusters or give more rows"
-            )
-        if self.metric == "precomputed":
-            self._fit_graph(x, sample_weight)
-        else:
-            self._fit_latents(x, sample_weight)
-
+    @_on_a_copy
     def predict(self, X: Any) -> npt.NDArray[np.int32]:
         """Give each row its code.
 
@@ -130,6 +133,7 @@ class _GeodesicClusterer(
         """
         return self._assign(X).codes
 
+    @_on_a_copy
     def transform(self, X: Any) -> npt.NDArray[np.floating]:
         """Geodesic distance of each row to every centre.
 
@@ -150,6 +154,7 @@ class _GeodesicClusterer(
         with default_floats():
             return distances.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
 
+    @_on_a_copy
     def quantize(self, X: Any) -> npt.NDArray[np.float32]:
         """Replace each row by the codeword of its code.
 
@@ -165,8 +170,10 @@ class _GeodesicClusterer(
         codes = self.predict(X)
         if self.metric == "precomputed":
             raise InputError("quantize needs latents; a precomputed graph has no codewords")
-        return self.cluster_centers_[codes]
+        codewords: npt.NDArray[np.float32] = self.cluster_centers_[codes]
+        return codewords
 
+    @_on_a_copy
     def score(self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> float:
         """Negative energy of `X`: the higher, the better.
 
@@ -187,6 +194,23 @@ class _GeodesicClusterer(
         weights = check_sample_weight(sample_weight, len(distance))
         return -float((weights * distance ** POWER[self._codewords]).sum())
 
+    @_on_a_copy
+    def _learned(self, X: Any, sample_weight: npt.ArrayLike | None) -> dict[str, Any]:
+        if self.metric not in _METRICS:
+            raise InputError(f"metric must be one of {_METRICS}, found {self.metric!r}")
+        x = self._validated(X, reset=True)
+        check_count(self.n_clusters, "n_clusters", 1)
+        if self.n_clusters > x.shape[0]:
+            raise InputError(
+                f"n_samples={x.shape[0]} should be >= n_clusters={self.n_clusters}: "
+                "lower n_clusters or give more rows"
+            )
+        if self.metric == "precomputed":
+            self._fit_graph(x, sample_weight)
+        else:
+            self._fit_latents(x, sample_weight)
+        return self.__dict__
+
     def _fit_latents(self, x: npt.NDArray[Any], sample_weight: npt.ArrayLike | None) -> None:
         latents = check_latents(x, name="X")
         weights = check_sample_weight(sample_weight, len(latents))
@@ -197,7 +221,7 @@ class _GeodesicClusterer(
                 f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters "
                 f"({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         fitted = fit_distinct(
             latents,

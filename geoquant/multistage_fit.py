@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -36,6 +38,14 @@ if TYPE_CHECKING:
     from geoquant.progress import Progress
 
 Metric: TypeAlias = Literal["geodesic", "euclidean"]
+
+_BLAS_LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_BLAS_LOCK.acquire,
+        after_in_parent=_BLAS_LOCK.release,
+        after_in_child=_BLAS_LOCK.release,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,7 +321,6 @@ def least_squares_codewords(
     [1.0, 3.0]
     """
     from scipy.linalg import lstsq
-    from threadpoolctl import threadpool_limits
 
     sizes = [len(stage) for stage in vectors]
     first = np.cumsum([0, *sizes[:-1]])
@@ -326,11 +335,23 @@ def least_squares_codewords(
     for column in columns.T:
         for k, values in enumerate(residual.T):
             sums[:, k] += np.bincount(column, weights=values, minlength=total)
-    # One thread, as the sums of several would be others.
-    with threadpool_limits(1):
+    with _one_blas_thread():
         correction = lstsq(products, sums, cond=1e-10)[0]
     parts = np.split(correction, first[1:])
     return [(v + part).astype(np.float32) for v, part in zip(vectors, parts, strict=True)]
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Let BLAS use one thread whatever n_jobs is, as the sums of several would be others.
+
+    The limit is the process's. Two fits that set it at once would each put back what the other had
+    set, so one waits; and a fork does, lest the child inherits the limit and the lock.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with _BLAS_LOCK, threadpool_limits(1):
+        yield
 
 
 def _fit_geodesic(rows: Float32Array, n_clusters: int, **options: Any) -> Codebook:
@@ -351,10 +372,8 @@ def _fit_euclidean(
 ) -> Codebook:
     def kmeans() -> dict[str, npt.NDArray[Any]]:
         from sklearn.cluster import KMeans
-        from threadpoolctl import threadpool_limits
 
-        # One thread whatever n_jobs is, as the sums of several would be others.
-        with threadpool_limits(1):
+        with _one_blas_thread():
             found = KMeans(n_clusters, n_init=n_init, max_iter=100, random_state=random_state)
             return {"vectors": found.fit(rows).cluster_centers_.astype(np.float32)}
 
