@@ -38,7 +38,8 @@ def test_figures_of_coverage(tmp_path: Path, figures: Path) -> None:
     report.write_text(json.dumps({"totals": totals, "files": {}}))
     assert strength.main(["coverage", str(report)]) == 0
     entered = json.loads(figures.read_text())
-    assert entered["coverage"] == {"statements": 90, "branches": 30, "percent": 98.77}
+    assert entered["coverage"]["figures"] == {"statements": 90, "branches": 30, "percent": 98.77}
+    assert entered["coverage"]["date"] == entered["about"]["date"]
     assert entered["kills"] == {"kills": 7}
     assert entered["about"]["python"]
 
@@ -75,7 +76,7 @@ def test_too_few_noticed_mutants_are_a_failure(
     assert [line.split()[0] for line in printed] == ["all", "a.b"]
     assert printed[1].endswith(f"mutants 10, killed {n_killed}, percent {n_killed}0")
     entered = json.loads(figures.read_text())
-    assert entered["mutation score"] == {
+    assert entered["mutation score"]["figures"] == {
         "mutants": 10,
         "killed": n_killed,
         "percent": 10.0 * n_killed,
