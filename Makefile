@@ -18,10 +18,10 @@ SANITIZED = LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-n
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 FIGURES = GEOQUANT_FIGURES=$(CURDIR)/docs/reliability.json
 # Not those that count memory, which the sanitizers take too, nor those of the tree itself.
-SANITIZED_TESTS = tests/graph tests/clustering tests/test_*.py --ignore=tests/test_memory.py \
-	--ignore=tests/test_project.py --ignore=tests/test_catalogue.py \
+SANITIZED_TESTS = tests geoquant --ignore=tests/hard --ignore=tests/benchmarks --ignore=tests/test_memory.py \
+	--ignore=tests/test_project.py --ignore=tests/test_catalogue.py --timeout=900 \
 	--deselect=tests/test_estimate.py::test_peak_memory_is_as_said \
-	--deselect=tests/test_hostile_arrays.py::test_fewer_threads_than_asked_for
+	--deselect=tests/test_hostile_arrays.py::test_fewer_threads_than_asked_for --junitxml=../results.xml
 # The kernels without their Python face, in a program that the sanitizer $(1) watches, in the environment $(2).
 PLAIN_KERNELS = $(filter-out csrc/bind%,$(filter %.cpp,$(KERNELS)))
 comma := ,
@@ -89,8 +89,9 @@ mutation: .venv/mutation-stamp  ## change what reads, checks and writes in one p
 test-narrow: setup  ## run kernels whose nodes have 16 bits at the end of their numbers
 	$(call test_build,narrow,NODE_BITS == 16,tests/test_node_numbers.py)
 
-test-sanitize: setup  ## run tests with kernels that stop at a wrong address or undefined behaviour
+test-sanitize: setup  ## run the tests with kernels that stop at a wrong address or undefined behaviour
 	$(call test_build,sanitize,BUILD_TYPE == "sanitize",$(SANITIZED_TESTS),$(SANITIZED))
+	$(BIN)/python -m benchmarks.strength sanitizers build/sanitize/results.xml
 
 test-lowest: .venv-lowest/stamp  ## run the tests with the lowest releases that pyproject.toml allows
 	.venv-lowest/bin/python -m pytest -W default $(LOWEST_TESTS)

@@ -1,7 +1,7 @@
-"""How much the tests notice: coverage and mutation score, among the figures of reliability.
+"""How much the tests notice: coverage, mutations and sanitizers, among the figures of reliability.
 
-``make coverage`` and ``make mutation`` run it on what coverage and mutmut report:
-``python -m benchmarks.strength coverage FILE`` and ``python -m benchmarks.strength mutation FILE``.
+``make coverage``, ``make mutation`` and ``make test-sanitize`` run it on what was reported:
+``python -m benchmarks.strength coverage FILE``, and likewise ``mutation`` and ``sanitizers``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 from benchmarks import reliability
 
@@ -60,11 +61,23 @@ def mutation_figures(results: Iterable[str]) -> dict[str, dict[str, float]]:
     }
 
 
+def sanitizer_figures(results: str) -> dict[str, float]:
+    """Tests that passed, from a JUnit file; a report of a sanitizer would have ended the run."""
+    suite = ElementTree.fromstring(results).find("testsuite")
+    counts = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
+    if counts["failures"] or counts["errors"]:
+        raise ValueError(f"{counts['failures'] + counts['errors']} tests failed")
+    return {"tests": counts["tests"] - counts["skipped"], "reports": 0}
+
+
 def main(arguments: list[str]) -> int:
     """Enter what a report says; 1 if too few mutants were noticed."""
     kind, text = arguments[0], Path(arguments[1]).read_text(encoding="utf-8")
     if kind == "coverage":
         reliability.enter({"coverage": coverage_figures(json.loads(text))})
+        return 0
+    if kind == "sanitizers":
+        reliability.enter({"suite under sanitizers": sanitizer_figures(text)})
         return 0
     figures = mutation_figures(text.splitlines())
     for group, numbers in figures.items():

@@ -29,6 +29,10 @@ def search_is_exact(n: int, recall_target: float) -> bool:
     return n <= EXACT_LIMIT or recall_target >= 1
 
 
+# It shows in small fits only; rather a little too much is said of them than too little.
+_KEPT_BY_ALLOCATOR = 1_600_000
+
+
 def bytes_by_array(shape: FitShape) -> dict[str, dict[str, int]]:
     """Bytes of everything that each stage holds at its peak, beyond the latents themselves.
 
@@ -56,6 +60,8 @@ def bytes_by_array(shape: FitShape) -> dict[str, dict[str, int]]:
         features, key = scratch_features(shape), scratch_key(stage, shape)
         scratch = sum(c * features[name] for name, c in SCRATCH[key].items())
         arrays[stage]["scratch"] = int(scratch)
+    for stage in ("neighbours", "codebook"):
+        arrays[stage]["freed memory that the allocator keeps"] = _KEPT_BY_ALLOCATOR
     return arrays
 
 

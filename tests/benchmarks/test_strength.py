@@ -81,3 +81,11 @@ def test_too_few_noticed_mutants_are_a_failure(
         "killed": n_killed,
         "percent": 10.0 * n_killed,
     }
+
+
+def test_figures_of_sanitizers() -> None:
+    """Tests that were skipped watched nothing, and a failed one is no success."""
+    results = '<testsuites><testsuite tests="9" skipped="2" failures="{}" errors="0"/></testsuites>'
+    assert strength.sanitizer_figures(results.format(0)) == {"tests": 7, "reports": 0}
+    with pytest.raises(ValueError, match="1 tests failed"):
+        strength.sanitizer_figures(results.format(1))

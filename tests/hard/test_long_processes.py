@@ -52,10 +52,10 @@ def parts_of_a_fit() -> list[tuple[Callable[[], Any], int]]:
     several = gq.fit_multistage(latents[:5_000], 32, 3, **stages).codebook
     return [
         (lambda: gq.knn_graph(latents), N_INTERRUPTIONS * 4 // 10),
-        (lambda: gq.geodesic_kmedoids(fitted.graph, 64, random_state=0), N_INTERRUPTIONS * 3 // 10),
-        (lambda: fitted.codebook.assign(latents), N_INTERRUPTIONS // 10),
-        (lambda: several.assign(latents), N_INTERRUPTIONS // 10),
-        (lambda: gq.fit_codebook(latents, 64, random_state=0), N_INTERRUPTIONS // 10),
+        (lambda: gq.geodesic_kmedoids(fitted.graph, 64, random_state=0), N_INTERRUPTIONS // 5),
+        (lambda: fitted.codebook.assign(latents), N_INTERRUPTIONS // 5),
+        (lambda: several.assign(latents), N_INTERRUPTIONS * 3 // 20),
+        (lambda: gq.fit_codebook(latents, 64, random_state=0), N_INTERRUPTIONS // 20),
     ]
 
 

@@ -21,9 +21,9 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measured through /proc"),
 ]
 
-#: n, d, n_neighbors, n_clusters, algorithm, n_jobs; all take more than ten megabytes, as what the
-#: system does by the way shows in less. None is among those that the model was fitted to.
+#: n, d, n_neighbors, n_clusters, algorithm, n_jobs; not among those that the model was fitted to.
 FITS = [
+    (7_000, 12, 8, 40, "auto", 2),
     (20_000, 12, 8, 40, "auto", 2),
     (18_000, 48, 12, 100, "swap", 1),
     (35_000, 16, 20, 500, "auto", 2),
