@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 Metric: TypeAlias = Literal["geodesic", "euclidean"]
 
-_BLAS_LOCK = threading.Lock()
+# Whoever holds it may fork.
+_BLAS_LOCK = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_BLAS_LOCK.acquire,
