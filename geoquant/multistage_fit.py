@@ -32,6 +32,7 @@ from geoquant.multistage import (
     residual_codes,
     sum_of_codewords,
 )
+from geoquant.short_repr import ShortRepr
 
 if TYPE_CHECKING:
     from geoquant.files import PathLike
@@ -49,8 +50,8 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-@dataclass(frozen=True, eq=False)
-class FittedMultistage:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedMultistage(ShortRepr):
     """A multistage codebook, the codes of the latents it was made from, and how it was made.
 
     Attributes
