@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from geoquant.cli.assign import assign
+from geoquant.cli.compare import compare
 from geoquant.cli.demo import demo
 from geoquant.cli.encode import encode
 from geoquant.cli.fit import fit
@@ -58,12 +59,13 @@ def cli() -> None:
     geoquant fit latents.npy -k 64
     geoquant assign new.npy --codebook latents.codebook.safetensors -o new.codes.npy
     geoquant inspect latents.codebook.safetensors
+    geoquant compare a.codebook.safetensors b.codebook.safetensors --latents new.npy
 
     With PyTorch: train and encode before, reconstruct, prior and sample after.
     """
 
 
-for command in (train, encode, fit, assign, inspect, reconstruct, prior, sample, demo):
+for command in (train, encode, fit, assign, inspect, compare, reconstruct, prior, sample, demo):
     cli.add_command(command)
 
 
