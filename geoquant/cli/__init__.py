@@ -20,6 +20,7 @@ import click
 from geoquant.cli.assign import assign
 from geoquant.cli.compare import compare
 from geoquant.cli.demo import demo
+from geoquant.cli.doctor import doctor
 from geoquant.cli.encode import encode
 from geoquant.cli.fit import fit
 from geoquant.cli.inspect import inspect
@@ -65,7 +66,19 @@ def cli() -> None:
     """
 
 
-for command in (train, encode, fit, assign, inspect, compare, reconstruct, prior, sample, demo):
+for command in (
+    train,
+    encode,
+    fit,
+    assign,
+    inspect,
+    compare,
+    reconstruct,
+    prior,
+    sample,
+    demo,
+    doctor,
+):
     cli.add_command(command)
 
 
