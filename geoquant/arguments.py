@@ -1,10 +1,12 @@
-"""The checks that numbers among the arguments pass."""
+"""The checks that arguments pass, but for latents."""
 
 from __future__ import annotations
 
 import numbers
 import operator
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from geoquant.errors import InputError
 
@@ -109,3 +111,30 @@ def check_choice(value: object, name: str, choices: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in choices:
         *others, last = map(repr, choices)
         raise InputError(f"{name} must be {', '.join(others)} or {last}, found {value!r}")
+
+
+def refuse_masked(values: object, name: str) -> None:
+    """Refuse masked entries, which a conversion would take for numbers.
+
+    Parameters
+    ----------
+    values : object
+        Anything.
+    name : str
+        What error messages call the argument.
+
+    Raises
+    ------
+    InputError
+        If it is a masked array with masked entries.
+
+    Examples
+    --------
+    >>> from geoquant.arguments import refuse_masked
+    >>> refuse_masked([1.0], "lengths")
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise InputError(
+            f"{name} must have no masked entries, found {int(np.ma.getmaskarray(values).sum())}; "
+            f"drop those rows or fill them with {name}.filled(value)"
+        )

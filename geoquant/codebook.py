@@ -21,6 +21,7 @@ from geoquant.files import (
     write_atomically,
 )
 from geoquant.latents import check_latents
+from geoquant.short_repr import ShortRepr
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -120,8 +121,8 @@ def _check_at_least(least: int, number: object, name: str) -> int:
     return value
 
 
-@dataclass(frozen=True, eq=False)
-class Codebook:
+@dataclass(frozen=True, eq=False, repr=False)
+class Codebook(ShortRepr):
     """Codewords and anchors; immutable, checked once when it is made.
 
     Parameters

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from geoquant.default_floats import default_floats
 from geoquant.errors import InputError
 from geoquant.latents import check_sample_weight
+from geoquant.short_repr import ShortRepr
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
@@ -18,8 +19,8 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 _BLOCK_ROWS = 8192
 
 
-@dataclass(frozen=True)
-class DistinctRows:
+@dataclass(frozen=True, repr=False)
+class DistinctRows(ShortRepr):
     """The distinct rows of a data set, as weighted nodes.
 
     Parameters

@@ -18,7 +18,7 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from geoquant.arguments import check_count
+from geoquant.arguments import check_count, refuse_masked
 from geoquant.assignment import Assignment, distances_to_centres, nearest_through
 from geoquant.clustering.kmedoids import geodesic_kmedoids
 from geoquant.default_floats import default_floats
@@ -28,7 +28,7 @@ from geoquant.fit import POWER, fit_distinct
 from geoquant.graph.components import require_connected
 from geoquant.graph.csr import Graph, check_sparse
 from geoquant.graph.knn import RECALL_TARGET, nearest_neighbors
-from geoquant.latents import check_latents, check_sample_weight, refuse_masked
+from geoquant.latents import check_latents, check_sample_weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable

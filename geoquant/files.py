@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from geoquant.arguments import refuse_masked
 from geoquant.errors import FileFormatError, InputError, ResourceError
 
 if TYPE_CHECKING:
@@ -352,6 +353,7 @@ def npy_blocks(array: AnyArray) -> tuple[Bytes, Bytes]:
     >>> header[1:6], bytes(data).hex()
     (b'NUMPY', '0102')
     """
+    refuse_masked(array, "array")
     array = np.asarray(array, order="C")
     if array.dtype.hasobject:
         raise InputError(

@@ -24,6 +24,7 @@ from geoquant.graph.edge_lengths import output_lengths, with_lengths
 from geoquant.graph.knn import RECALL_TARGET, knn_graph, nearest_neighbors
 from geoquant.latents import check_latents, check_sample_weight
 from geoquant.memory import require_memory
+from geoquant.short_repr import ShortRepr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 POWER = {"mean": 2, "medoid": 1}
 
 
-@dataclass(frozen=True, eq=False)
-class FittedCodebook:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedCodebook(ShortRepr):
     """A codebook, the codes of the latents it was made from, and how it was made.
 
     Attributes

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from geoquant.arguments import refuse_masked
 from geoquant.default_floats import default_floats
 from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import (
@@ -149,33 +150,6 @@ def as_array(values: object, name: str) -> AnyArray:
             f"{name} must be convertible to a NumPy array, found {type(values).__name__}: "
             f"{error}; give rows of equal length, or tensor.detach().cpu().float().numpy()"
         ) from error
-
-
-def refuse_masked(values: object, name: str) -> None:
-    """Refuse masked entries, which a conversion would take for numbers.
-
-    Parameters
-    ----------
-    values : object
-        Anything.
-    name : str
-        What error messages call the argument.
-
-    Raises
-    ------
-    InputError
-        If it is a masked array with masked entries.
-
-    Examples
-    --------
-    >>> from geoquant.latents import refuse_masked
-    >>> refuse_masked([1.0], "lengths")
-    """
-    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
-        raise InputError(
-            f"{name} must have no masked entries, found {int(np.ma.getmaskarray(values).sum())}; "
-            f"drop those rows or fill them with {name}.filled(value)"
-        )
 
 
 def _check_dtype(dtype: np.dtype[Any], name: str) -> None:

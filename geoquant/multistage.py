@@ -31,6 +31,7 @@ from geoquant.files import (
 )
 from geoquant.latents import check_latents
 from geoquant.progress import n_threads, of_stage
+from geoquant.short_repr import ShortRepr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,8 +51,8 @@ FILE = FileKind(
 _ARRAYS = ("vectors", "anchors", "anchor_distance", "anchor_code")
 
 
-@dataclass(frozen=True, eq=False)
-class MultistageCodebook:
+@dataclass(frozen=True, eq=False, repr=False)
+class MultistageCodebook(ShortRepr):
     """Codebooks of which each latent gets one code each; immutable, checked when it is made.
 
     Parameters

@@ -32,6 +32,7 @@ from geoquant.multistage import (
     residual_codes,
     sum_of_codewords,
 )
+from geoquant.short_repr import ShortRepr
 
 if TYPE_CHECKING:
     from geoquant.files import PathLike
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
 Metric: TypeAlias = Literal["geodesic", "euclidean"]
 
-_BLAS_LOCK = threading.Lock()
+# Whoever holds it may fork.
+_BLAS_LOCK = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_BLAS_LOCK.acquire,
@@ -48,8 +50,8 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-@dataclass(frozen=True, eq=False)
-class FittedMultistage:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedMultistage(ShortRepr):
     """A multistage codebook, the codes of the latents it was made from, and how it was made.
 
     Attributes

@@ -641,6 +641,16 @@ def test_npy_refuses_fields_that_do_not_fit_in_its_header(tmp_path: Path, kind: 
     assert names_in(tmp_path) == []
 
 
+def test_npy_refuses_masked_entries(tmp_path: Path) -> None:
+    """The format has no place for a mask; an empty one is none."""
+    array = np.ma.masked_array([1, 2], [False, True])
+    with pytest.raises(InputError, match="array must have no masked entries, found 1"):
+        write_npy(tmp_path / "a.npy", array)
+    assert names_in(tmp_path) == []
+    write_npy(tmp_path / "a.npy", array[:1])
+    assert np.load(tmp_path / "a.npy").tolist() == [1]
+
+
 def test_npy_refuses_objects(tmp_path: Path) -> None:
     """Python objects would need pickle."""
     with pytest.raises(InputError, match="Python objects"):

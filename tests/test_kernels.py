@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -446,3 +448,22 @@ def test_lack_of_memory() -> None:
     command = [sys.executable, "-c", LIMITED]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "not enough memory" in run.stdout, run.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the linker's flags are for ELF")
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
+@pytest.mark.skipif(_core.BUILD_TYPE != "release", reason="other builds are not for users")
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [
+        ("-l", "GNU_RELRO"),
+        ("-d", "BIND_NOW|NOW"),
+        ("-l", r"GNU_STACK(\s+0x\w+){5}\s+RW "),
+        ("--dyn-syms", "__stack_chk_fail"),
+    ],
+)
+def test_build_is_hardened(option: str, shown: str) -> None:
+    """Tables read-only and bound at once, no stack that runs, and a guard on it."""
+    command = ["readelf", "--wide", option, _core.__file__]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.search(shown, found)

@@ -259,6 +259,15 @@ def test_a_child_forked_during_a_multistage_fit_fits_itself() -> None:
             assert text_from_child(lambda: str(blas())) == threads
 
 
+@needs_fork
+def test_a_fork_by_who_limits_blas_does_not_wait_for_itself() -> None:
+    """As when a signal handler or a library forks within a step that limits BLAS."""
+    with multistage_fit._one_blas_thread():
+        assert text_from_child(lambda: "here") == "here"
+    assert multistage_fit._BLAS_LOCK.acquire(blocking=False)
+    multistage_fit._BLAS_LOCK.release()
+
+
 @pytest.mark.parametrize("start", multiprocessing.get_all_start_methods())
 def test_processes_of_multiprocessing_fit_the_same(start: str, expected: str) -> None:
     """However workers are started, two at once get the bits of this process."""

@@ -25,6 +25,7 @@ ORDER = [
     "geoquant.errors",
     "geoquant.arguments",
     "geoquant.progress",
+    "geoquant.short_repr",
     "geoquant.default_floats",
     "geoquant.files",
     "geoquant.latents",

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from geoquant.cli.assign import assign
+from geoquant.cli.compare import compare
 from geoquant.cli.demo import demo
+from geoquant.cli.doctor import doctor
 from geoquant.cli.encode import encode
 from geoquant.cli.fit import fit
 from geoquant.cli.inspect import inspect
@@ -58,12 +60,25 @@ def cli() -> None:
     geoquant fit latents.npy -k 64
     geoquant assign new.npy --codebook latents.codebook.safetensors -o new.codes.npy
     geoquant inspect latents.codebook.safetensors
+    geoquant compare a.codebook.safetensors b.codebook.safetensors --latents new.npy
 
     With PyTorch: train and encode before, reconstruct, prior and sample after.
     """
 
 
-for command in (train, encode, fit, assign, inspect, reconstruct, prior, sample, demo):
+for command in (
+    train,
+    encode,
+    fit,
+    assign,
+    inspect,
+    compare,
+    reconstruct,
+    prior,
+    sample,
+    demo,
+    doctor,
+):
     cli.add_command(command)
 
 

@@ -15,6 +15,7 @@ from geoquant.default_floats import default_floats
 from geoquant.errors import InputError
 from geoquant.latents import as_array
 from geoquant.progress import n_threads
+from geoquant.short_repr import ShortRepr
 
 #: How nodes are numbered: int32, but for the build that meets the end of its numbers in a test.
 NodeNumber: type[np.int32] = getattr(np, f"int{_core.NODE_BITS}")
@@ -22,8 +23,8 @@ MAX_NODES = int(np.iinfo(NodeNumber).max)
 _CURE_OF_SPARSE = "make it anew with scipy.sparse.coo_array((data, (row, column)), shape)"
 
 
-@dataclass(frozen=True, eq=False)
-class Graph:
+@dataclass(frozen=True, eq=False, repr=False)
+class Graph(ShortRepr):
     """Undirected graph with one length per edge.
 
     Every edge is stored in both directions with the same length; rows are sorted by neighbour;

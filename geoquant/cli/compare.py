@@ -1,0 +1,184 @@
+"""``geoquant compare``: what two codebooks make of the same latents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geoquant.cli.fit_decoder import images_of, model_options
+from geoquant.cli.options import json_option, key_option, load_latents, n_jobs_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from geoquant.codebook import Codebook
+    from geoquant.multistage import MultistageCodebook
+
+    AnyCodebook = Codebook | MultistageCodebook
+
+
+def decoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say through what the codewords are seen."""
+    help_of_model = "Folder of the model of the latents: compare what it decodes of the codes."
+    for option in reversed(model_options(help_of_model)):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("first_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
+@click.argument("second_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
+@click.option(
+    "--latents",
+    "latents_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Latents that both give codes to (.npy, .npz or .safetensors).",
+)
+@click.option(
+    "--labels",
+    "labels_path",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="An .npy of a class for each latent: how far do codes agree with them?",
+)
+@decoder_options
+@key_option
+@n_jobs_option
+@json_option
+def compare(
+    first_path: Path,
+    second_path: Path,
+    latents_path: Path,
+    labels_path: Path | None,
+    model_path: Path | None,
+    data: str | None,
+    split: str | None,
+    key: str | None,
+    n_jobs: int | None,
+    as_json: bool,
+) -> None:
+    r"""Show two codebooks side by side: use, error, and how far their codes agree.
+
+    \b
+    geoquant compare a.codebook.safetensors b.codebook.safetensors --latents new.npy
+    geoquant compare a.safetensors b.safetensors --latents z.npy --model runs/vae --data mnist
+    """
+    from geoquant.cli.options import load_labels
+
+    if model_path is None and (data is not None or split is not None):
+        hint = "--split" if data is None else "--data"
+        raise click.BadParameter("is for images that --model decodes; give it", param_hint=hint)
+    latents = load_latents(latents_path, key)
+    books = [_codebook_for(path, latents) for path in (first_path, second_path)]
+    codes = [book.assign(latents, n_jobs=n_jobs) for book in books]
+    labels = None if labels_path is None else load_labels(labels_path, len(latents))
+    facts = [_facts(book, c, latents, labels) for book, c in zip(books, codes, strict=True)]
+    if model_path is not None:
+        words = [book.lookup(c) for book, c in zip(books, codes, strict=True)]
+        errors = _image_errors(words, latents, model_path, data, split)
+        for fact, error in zip(facts, errors, strict=True):
+            fact["mean_squared_image_error"] = error
+    agreement = {"n": len(latents), "adjusted_rand": _adjusted_rand(*codes)}
+    if as_json:
+        named = {"first": {"codebook": str(first_path)} | facts[0]}
+        named |= {"second": {"codebook": str(second_path)} | facts[1]}
+        click.echo(json.dumps({"schema_version": 1, **agreement, **named}))
+        return
+    _print_table((first_path, second_path), facts, agreement)
+
+
+def _codebook_for(path: Path, latents: npt.NDArray[np.float32]) -> AnyCodebook:
+    from geoquant.multistage import load_codebook
+
+    book = load_codebook(path)
+    if book.dim != latents.shape[1]:
+        raise click.BadParameter(
+            f"{path} is of {book.dim} columns, the latents have {latents.shape[1]}",
+            param_hint="CODEBOOK",
+        )
+    return book
+
+
+def _facts(
+    book: AnyCodebook,
+    codes: npt.NDArray[np.int32],
+    latents: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64] | None,
+) -> dict[str, Any]:
+    """Numbers of one codebook; codes of several stages count as the tuples that they are."""
+    import numpy as np
+
+    from geoquant import quality
+
+    single = _single_codes(codes)
+    counts = book.n_codes if isinstance(book.n_codes, tuple) else (book.n_codes,)
+    n_codes = int(np.prod(counts, dtype=object))
+    n_used = len(np.unique(single))
+    facts: dict[str, Any] = {
+        "k": list(counts) if len(counts) > 1 else counts[0],
+        "codes_used": n_used,
+        "usage": n_used / n_codes,
+        "perplexity": quality.perplexity(single, n_used),
+        "euclidean_distortion": float(
+            np.square(latents - book.lookup(codes), dtype=np.float64).sum(axis=1).mean()
+        ),
+    }
+    if labels is not None:
+        facts["adjusted_rand_with_labels"] = _adjusted_rand(single, labels)
+    return facts
+
+
+def _single_codes(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """One number for each distinct code or tuple of codes, from 0 on without gaps."""
+    import numpy as np
+
+    return np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _adjusted_rand(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(_single_codes(first), _single_codes(second)))
+
+
+def _image_errors(
+    codewords: list[npt.NDArray[np.float32]],
+    latents: npt.NDArray[np.float32],
+    model_path: Path,
+    data: str | None,
+    split: str | None,
+) -> list[float]:
+    """Mean squared error of a pixel, beside the images or what the model decodes of the latents."""
+    import numpy as np
+
+    from geoquant.torch import VAEAdapter
+
+    adapter = VAEAdapter.wrap(model_path)
+    images = images_of(data, split, len(latents))
+    expected = adapter.decode_array(latents) if images is None else images.numpy()
+    return [float(np.square(adapter.decode_array(words) - expected).mean()) for words in codewords]
+
+
+def _print_table(
+    paths: tuple[Path, Path], facts: list[dict[str, Any]], agreement: dict[str, Any]
+) -> None:
+    rows = {"": [path.name for path in paths]}
+    rows |= {name.replace("_", " "): [_shown(fact[name]) for fact in facts] for name in facts[0]}
+    widths = [max(map(len, rows)), *(max(len(row[i]) for row in rows.values()) for i in (0, 1))]
+    for name, (first, second) in rows.items():
+        click.echo(f"{name:<{widths[0]}}  {first:>{widths[1]}}  {second:>{widths[2]}}")
+    click.echo(
+        f"agreement of the codes of {agreement['n']:,} latents (adjusted Rand, 1 is the same): "
+        f"{agreement['adjusted_rand']:.3f}"
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,.5g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,122 @@
+"""``geoquant doctor``: what geoquant finds on this machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+from geoquant.cli.options import json_option
+
+#: Distributions that are needed, and those that add something.
+_NEEDED = ("geoquant", "numpy", "scipy", "scikit-learn", "safetensors", "click", "rich")
+_OPTIONAL = {"torch": "geoquant.torch, train, encode", "matplotlib": "pictures"}
+
+
+@click.command()
+@click.option("-n", type=click.IntRange(min=1), default=60_000, show_default=True, help="Latents.")
+@click.option("-d", type=click.IntRange(min=1), default=20, show_default=True, help="Columns.")
+@click.option("-k", "n_clusters", type=click.IntRange(min=1), default=64, show_default=True)
+@json_option
+def doctor(n: int, d: int, n_clusters: int, as_json: bool) -> None:
+    r"""Show releases, processor, threads and memory, and what a fit would take here.
+
+    \b
+    geoquant doctor
+    geoquant doctor -n 1000000 -d 20 -k 1024
+    """
+    from geoquant.estimate import estimate_fit
+
+    if n_clusters > n:
+        raise click.BadParameter(f"must be at most {n}, the latents", param_hint="-k")
+    estimate = estimate_fit(n, d, n_clusters)
+    fit = {
+        "n": n,
+        "d": d,
+        "k": n_clusters,
+        "bytes": estimate.input_bytes + estimate.peak_bytes,
+        "seconds": round(estimate.total_seconds, 1),
+    }
+    facts = _facts() | {"fit": fit}
+    facts["advice"] = _advice(facts)
+    if as_json:
+        click.echo(json.dumps({"schema_version": 1, **facts}))
+    else:
+        _print(facts)
+
+
+def _facts() -> dict[str, Any]:
+    from geoquant import _core
+    from geoquant.memory import available_memory
+    from geoquant.progress import n_threads
+
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {name: _version(name) for name in (*_NEEDED, *_OPTIONAL)},
+        "kernels": _core.BUILD_TYPE,
+        "instruction_set": _core.simd(),
+        "instruction_sets": _core.available_simd(),
+        "threads": n_threads(None),
+        "available_bytes": available_memory(),
+        "thread_pools": _thread_pools(),
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _thread_pools() -> list[str]:
+    """Libraries with threads of their own that this process has loaded; geoquant brings none."""
+    import sklearn.cluster  # noqa: F401  what a fit may load
+    from threadpoolctl import threadpool_info
+
+    return sorted(
+        f"{pool['internal_api']} {pool['version'] or ''}".strip() + f", {pool['num_threads']}"
+        for pool in threadpool_info()
+    )
+
+
+def _advice(facts: dict[str, Any]) -> list[str]:
+    """What the user may want to change."""
+    advice = []
+    available, needed = facts["available_bytes"], facts["fit"]["bytes"]
+    if available is not None and needed > available:
+        advice.append("such a fit needs more memory than is available: take a sample, or fewer -n")
+    if facts["kernels"] != "release":
+        advice.append(f"the kernels are a {facts['kernels']} build, which is slow")
+    if facts["instruction_set"] == "portable":
+        advice.append("no AVX2 is used: the search for neighbours takes several times as long")
+    missing = [f"{name} ({use})" for name, use in _OPTIONAL.items() if not facts["versions"][name]]
+    if missing:
+        advice.append(f"not installed: {', '.join(missing)}")
+    return advice
+
+
+def _print(facts: dict[str, Any]) -> None:
+    from geoquant.memory import shown
+
+    fit, available = facts["fit"], facts["available_bytes"]
+    rows = {
+        "python": f"{facts['python']}, {facts['system']}",
+        **{name: found or "not installed" for name, found in facts["versions"].items()},
+        "kernels": f"{facts['kernels']} build, {facts['instruction_set']} of "
+        f"{', '.join(facts['instruction_sets'])}",
+        "threads": str(facts["threads"]),
+        "thread pools": "; ".join(facts["thread_pools"]) or "none",
+        "memory": "unknown" if available is None else f"{shown(available)} available",
+        f"fit of {fit['n']:,} x {fit['d']}, k = {fit['k']}": f"about {shown(fit['bytes'])} and "
+        f"{fit['seconds']:,} s",
+    }
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        click.echo(f"{name:<{width}}  {value}")
+    for line in facts["advice"]:
+        click.echo(f"- {line}")
