@@ -142,7 +142,10 @@ class Checkpoint:
             raise _damaged(os.path.join(self.folder, stage + _SUFFIX)) from error
 
     def _read(self, path: str) -> Arrays:
-        arrays, texts = read_safetensors(path, canonical=True)
+        try:
+            arrays, texts = read_safetensors(path, canonical=True)
+        except FileFormatError as error:  # its cure is that of files with a source
+            raise _damaged(path) from error
         if texts.get("format") != _FORMAT or texts.get(HASH_KEY) != content_hash(arrays, texts):
             raise _damaged(path)
         found = _identity_in(texts, path)

@@ -223,8 +223,9 @@ def test_header_that_was_written_by_others_is_refused(tmp_path: Path) -> None:
     (length,) = struct.unpack("<Q", content[:8])
     header, data = content[8 : 8 + length], content[8 + length :]
     file.write_bytes(struct.pack("<Q", length + 8) + header + b" " * 8 + data)
-    with pytest.raises(FileFormatError, match="not written the way geoquant writes it"):
+    with pytest.raises(FileFormatError, match="remove it to do its stage anew") as caught:
         Checkpoint(tmp_path, {"seed": 0}, resume=True).once("stage", [], dict)
+    assert "not written the way geoquant writes it" in str(caught.value.__cause__)
 
 
 def test_identity_may_hold_what_json_can(tmp_path: Path) -> None:
