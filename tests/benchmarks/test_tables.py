@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks import bounds, figures, plots, reliability, report, table
+from benchmarks import bounds, figures, plots, report, table
 from benchmarks.measure import Timing
 from benchmarks.peers import NotAvailable
 from benchmarks.table import Results, Row
@@ -218,15 +218,3 @@ def test_bounds_are_shown_beside_the_time() -> None:
         text
     )
     assert json.loads(text)["kernels"][0]["bounds"]["random_reads"] == 3.0
-
-
-def test_figures_of_campaigns() -> None:
-    """A line for each, whole numbers as they are, and where they come from."""
-    about = {"date": "2026-01-02T03", "commit": "0123456789ab", "cpu": "A", "cores": 2}
-    figures = {
-        "about": {**about, "python": "3.11"},
-        "kills": {"kills": 2_000, "longest_seconds": 0.01234567},
-    }
-    text = reliability.markdown(figures)
-    assert "| campaign | figures (2026-01-02, 0123456789, A, 2 cores, Python 3.11) |" in text
-    assert "| kills | kills 2,000, longest seconds 0.01235 |" in text
