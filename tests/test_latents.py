@@ -834,3 +834,14 @@ def test_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.npy")
     with pytest.raises(FileFormatError, match="not a regular file"):
         read_latents(tmp_path / "a.npy")
+
+
+def test_conversion_without_memory_is_no_matter_of_the_argument() -> None:
+    """An object that finds no memory to become an array is not called wrong."""
+
+    class Large:
+        def __array__(self, *arguments: Any, **options: Any) -> None:
+            raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        check_latents(Large())
