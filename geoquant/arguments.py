@@ -48,7 +48,8 @@ def check_count(value: object, name: str, least: int, most: int | None = None) -
     except TypeError:
         count = least - 1
     is_in_range = count >= least and (most is None or count <= most)
-    if isinstance(value, bool) or not is_in_range:
+    # NumPy 2.0 gives the truth values of its own an index too.
+    if isinstance(value, bool | np.bool_) or not is_in_range:
         allowed = f"of at least {least}" if most is None else f"in [{least}, {most}]"
         raise InputError(f"{name} must be an integer {allowed}, found {value!r}")
     return count

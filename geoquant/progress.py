@@ -6,6 +6,8 @@ import operator
 import os
 from collections.abc import Callable
 
+import numpy as np
+
 from geoquant.errors import InputError
 
 #: Called as ``progress(stage, done, total)``; may raise to stop the run.
@@ -58,6 +60,6 @@ def n_threads(n_jobs: int | None) -> int:
         count = operator.index(n_jobs)
     except TypeError:
         count = 0
-    if count == 0 or isinstance(n_jobs, bool):
+    if count == 0 or isinstance(n_jobs, bool | np.bool_):
         raise InputError(f"n_jobs must be None or a non-zero integer, found {n_jobs!r}")
     return min(count, max(n_cores, _MOST_THREADS)) if count > 0 else max(1, n_cores + 1 + count)

@@ -39,7 +39,7 @@ def test_counts_cores_where_there_is_no_affinity(monkeypatch: pytest.MonkeyPatch
     assert n_threads(None) == 1
 
 
-@pytest.mark.parametrize("n_jobs", [0, 1.0, "2", True, False, [1], np.nan])
+@pytest.mark.parametrize("n_jobs", [0, 1.0, "2", True, np.True_, [1], np.nan])
 def test_refuses_what_is_no_number_of_jobs(n_jobs: object) -> None:
     """Zero, fractions, text and booleans are no numbers of jobs."""
     with pytest.raises(InputError, match="n_jobs must be None or a non-zero integer, found"):

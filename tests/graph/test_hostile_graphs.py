@@ -79,7 +79,7 @@ def test_one_axis_is_refused() -> None:
     """SciPy has sparse arrays of one axis, which are no graphs."""
     for take in (Graph.from_scipy, gq.GeodesicKMeans(2, metric="precomputed").fit):
         with pytest.raises(InputError, match=r"shape \(3,\)"):
-            take(csr_array([1.0, 0.0, 2.0]))
+            take(coo_array([1.0, 0.0, 2.0]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0])
