@@ -63,6 +63,7 @@ test-slow: setup  ## run the tests that need minutes
 test-hard: setup  ## run campaigns of many cases: damaged files, random graphs, kills, failures
 	$(FIGURES) $(BIN)/pytest -m hard tests/hard --ignore=tests/hard/test_damaged_files.py
 	$(call test_build,sanitize,BUILD_TYPE == "sanitize",-m hard tests/hard/test_damaged_files.py,$(FIGURES) $(SANITIZED))
+	$(BIN)/python -m benchmarks.reliability
 
 test-debug: setup  ## run the kernels' tests with their asserts on
 	$(call test_build,debug,BUILD_TYPE == "debug",tests/graph tests/clustering tests/test_kernels.py)
@@ -75,6 +76,7 @@ coverage: setup  ## measure which lines and branches the tests reach: all of wha
 	$(BIN)/coverage report --fail-under=100 --include='$(subst $(space),$(comma),$(COVERED:%=geoquant/%.py))'
 	$(BIN)/coverage json --quiet -o build/coverage/report.json
 	$(BIN)/python -m benchmarks.strength coverage build/coverage/report.json
+	$(BIN)/python -m benchmarks.reliability
 
 # What is mutated, by which tests it is to be noticed, and what is left out, is in pyproject.toml under
 # tool.mutmut. By itself mutmut leaves out what is outside of functions and functions with decorators.
@@ -85,6 +87,7 @@ mutation: .venv/mutation-stamp  ## change what reads, checks and writes in one p
 	cd build/mutation && OMP_NUM_THREADS=1 $(CURDIR)/$(BIN)/mutmut run
 	cd build/mutation && $(CURDIR)/$(BIN)/mutmut results --all true > results.txt
 	$(BIN)/python -m benchmarks.strength mutation build/mutation/results.txt
+	$(BIN)/python -m benchmarks.reliability
 
 test-narrow: setup  ## run kernels whose nodes have 16 bits at the end of their numbers
 	$(call test_build,narrow,NODE_BITS == 16,tests/test_node_numbers.py)
@@ -92,6 +95,7 @@ test-narrow: setup  ## run kernels whose nodes have 16 bits at the end of their 
 test-sanitize: setup  ## run the tests with kernels that stop at a wrong address or undefined behaviour
 	$(call test_build,sanitize,BUILD_TYPE == "sanitize",$(SANITIZED_TESTS),$(SANITIZED))
 	$(BIN)/python -m benchmarks.strength sanitizers build/sanitize/results.xml
+	$(BIN)/python -m benchmarks.reliability
 
 test-lowest: .venv-lowest/stamp  ## run the tests with the lowest releases that pyproject.toml allows
 	.venv-lowest/bin/python -m pytest -W default $(LOWEST_TESTS)
