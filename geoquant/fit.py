@@ -297,18 +297,14 @@ def fit_distinct(
         )
     with _timed(seconds, "codebook"):
         metadata = {
-            "geoquant_version": version("geoquant"),
             "codewords": codewords,
-            "power": POWER[codewords],
             "n_latents": len(x),
             "n_components": n_components,
             "recall_target": float(recall_target),
-            "graph_recall": graph.recall,
-            "inertia": clustering.inertia,
+            **_metadata_of_result(graph, clustering, POWER[codewords]),
             **_metadata_of_options(random_state, options),
+            **({} if edge_outputs is None else {"edge_lengths": "outputs"}),
         }
-        if edge_outputs is not None:
-            metadata["edge_lengths"] = "outputs"
         n_asked = int(n_neighbors) if edge_outputs is None else 1
         codebook = _codebook(nodes, rows.weight, clustering, n_asked, metadata)
         codes, distance = _codes_of_all_rows(x, rows, clustering, codebook, n_jobs)
@@ -350,7 +346,7 @@ def _checkpoint(
     if folder is None:
         return None
     plain = {
-        name: value if isinstance(value, str | int | float) else array_hash(np.asarray(value))
+        name: value if isinstance(value, str | int | float) else _plain(value)
         for name, value in parameters.items()
     }
     identity = {
@@ -362,6 +358,11 @@ def _checkpoint(
         **plain,
     }
     return Checkpoint(folder, identity, resume=resume)
+
+
+def _plain(value: Any) -> Any:
+    """What stands for a parameter in an identity: NumPy's numbers are numbers, arrays hashes."""
+    return value.item() if isinstance(value, np.generic) else array_hash(np.asarray(value))
 
 
 def check_checkpoint_arguments(folder: PathLike | None, resume: bool, random_state: Any) -> None:
@@ -576,6 +577,15 @@ def _outputs_of_rows(edge_outputs: npt.ArrayLike, rows: DistinctRows) -> npt.NDA
             "has no distance in their unit; leave such rows out and assign them afterwards"
         )
     return outputs
+
+
+def _metadata_of_result(graph: Graph, clustering: Clustering, power: int) -> dict[str, Any]:
+    return {
+        "geoquant_version": version("geoquant"),
+        "power": power,
+        "graph_recall": graph.recall,
+        "inertia": clustering.inertia,
+    }
 
 
 def _metadata_of_options(random_state: Any, options: dict[str, Any]) -> dict[str, Any]:

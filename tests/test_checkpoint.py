@@ -121,6 +121,14 @@ def test_checkpoint_of_other_latents_is_refused(latents: Float32Array, tmp_path:
     gq.fit_codebook(same, 7, checkpoint=tmp_path, resume=True, **OPTIONS)
 
 
+def test_numbers_of_numpy_are_the_same_parameters(latents: Float32Array, tmp_path: Path) -> None:
+    """As when a sweep over np.arange goes on from a command's checkpoint."""
+    kept: dict[str, Any] = {"checkpoint": tmp_path / "kept", **OPTIONS}
+    first = gq.fit_codebook(latents, 7, n_neighbors=6, keep_checkpoint=True, **kept)
+    again = gq.fit_codebook(latents, np.int64(7), n_neighbors=np.int8(6), resume=True, **kept)
+    assert_same(first, again)
+
+
 def test_wrong_ways_to_ask(latents: Float32Array, tmp_path: Path) -> None:
     """A seed is needed, and a folder to go on from; an old checkpoint is not overwritten."""
     with pytest.raises(InputError, match="random_state must be a number"):
