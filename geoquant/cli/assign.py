@@ -22,21 +22,11 @@ from geoquant.cli.options import (
 from geoquant.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     import numpy.typing as npt
 
     from geoquant.codebook import Codebook
     from geoquant.multistage import MultistageCodebook
-
-
-def decoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say by what images codes are chosen."""
-    help_of_model = "Folder of a model: codes whose decoded images are best among the nearest."
-    for option in reversed(model_options(help_of_model)):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -62,7 +52,7 @@ def decoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="geodesic: along the training latents; euclidean: nearest codeword.",
 )
-@decoder_options
+@model_options("Folder of a model: codes whose decoded images are best among the nearest.")
 @key_option
 @n_jobs_option
 @json_option

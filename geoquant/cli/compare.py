@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from geoquant.cli.fit_decoder import images_of, model_options
-from geoquant.cli.options import json_option, key_option, load_latents, n_jobs_option
+from geoquant.cli.options import (
+    json_option,
+    key_option,
+    load_labels,
+    load_latents,
+    n_jobs_option,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     import numpy.typing as npt
 
@@ -21,14 +26,6 @@ if TYPE_CHECKING:
     from geoquant.multistage import MultistageCodebook
 
     AnyCodebook = Codebook | MultistageCodebook
-
-
-def decoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say through what the codewords are seen."""
-    help_of_model = "Folder of the model of the latents: compare what it decodes of the codes."
-    for option in reversed(model_options(help_of_model)):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -48,7 +45,7 @@ def decoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     default=None,
     help="An .npy of a class for each latent: how far do codes agree with them?",
 )
-@decoder_options
+@model_options("Folder of the model of the latents: compare what it decodes of the codes.")
 @key_option
 @n_jobs_option
 @json_option
@@ -70,8 +67,6 @@ def compare(
     geoquant compare a.codebook.safetensors b.codebook.safetensors --latents new.npy
     geoquant compare a.safetensors b.safetensors --latents z.npy --model runs/vae --data mnist
     """
-    from geoquant.cli.options import load_labels
-
     if model_path is None and (data is not None or split is not None):
         hint = "--split" if data is None else "--data"
         raise click.BadParameter("is for images that --model decodes; give it", param_hint=hint)
@@ -119,15 +114,15 @@ def _facts(
 
     single = _single_codes(codes)
     counts = book.n_codes if isinstance(book.n_codes, tuple) else (book.n_codes,)
-    n_codes = int(np.prod(counts, dtype=object))
-    n_used = len(np.unique(single))
+    n_used = int(single.max()) + 1
     facts: dict[str, Any] = {
         "k": list(counts) if len(counts) > 1 else counts[0],
         "codes_used": n_used,
-        "usage": n_used / n_codes,
+        "usage": n_used / math.prod(counts),
         "perplexity": quality.perplexity(single, n_used),
-        "euclidean_distortion": float(
-            np.square(latents - book.lookup(codes), dtype=np.float64).sum(axis=1).mean()
+        # Each latent beside its own row of what its code, or codes, stand for.
+        "euclidean_distortion": quality.euclidean_distortion(
+            latents, book.lookup(codes), np.arange(len(latents))
         ),
     }
     if labels is not None:

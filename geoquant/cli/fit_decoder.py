@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
     from geoquant.multistage_fit import FittedMultistage
     from geoquant.progress import Progress
 
+CommandT = TypeVar("CommandT", bound="Callable[..., Any]")
 FittedT = TypeVar("FittedT", "FittedCodebook", "FittedMultistage")
 
 _NAMES = {"model_path": "--model", "data": "--data", "split": "--split", "n_rounds": "--rounds"}
 
 
-def model_options(help_of_model: str) -> tuple[Callable[..., Any], ...]:
-    """The options that name a model and the images of latents."""
-    return (
+def model_options(help_of_model: str) -> Callable[[CommandT], CommandT]:
+    """Add the options that name a model and the images of latents."""
+    options = (
         click.option(
             "--model",
             "model_path",
@@ -48,24 +50,23 @@ def model_options(help_of_model: str) -> tuple[Callable[..., Any], ...]:
             help="Part of the data.",
         ),
     )
+    return lambda command: reduce(lambda found, option: option(found), reversed(options), command)
 
 
-def decoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def decoder_options(command: CommandT) -> CommandT:
     """Add the options that say through what codewords are fitted."""
-    options = (
-        *model_options("Folder of the model that the latents are of; for --codewords decoder."),
-        click.option(
-            "--rounds",
-            "n_rounds",
-            type=click.IntRange(min=0),
-            default=None,
-            show_default="1",
-            help="How often to look for better codes of stages by their images, and fit again.",
-        ),
+    rounds = click.option(
+        "--rounds",
+        "n_rounds",
+        type=click.IntRange(min=0),
+        default=None,
+        show_default="1",
+        help="How often to look for better codes of stages by their images, and fit again.",
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    of_model = model_options(
+        "Folder of the model that the latents are of; for --codewords decoder."
+    )
+    return of_model(rounds(command))
 
 
 def taken_decoder_options(options: dict[str, Any]) -> dict[str, Any] | None:
