@@ -10,13 +10,16 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from geoquant import _core
 from tests.graphs import path, random_graph, two_cliques
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NODES = np.array([0, 2], np.int32)
 ONES = np.ones(3)
@@ -354,11 +357,8 @@ def test_progress_reports_are_paced_and_complete() -> None:
     assert [done for done, _ in heard] == sorted({done for done, _ in heard})
 
 
-@pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to oneself")
-@pytest.mark.parametrize("n_threads", [1, 3])
-def test_ctrl_c_stops_long_swaps(n_threads: int) -> None:
-    """An interrupt ends a search of minutes at once, with KeyboardInterrupt."""
-    graph = random_graph(0, 30_000)
+def seconds_until_interrupted(work: Callable[[], object]) -> float:
+    """How long after SIGINT some work ends; it would take many seconds otherwise."""
     sent: list[float] = []
 
     def interrupt() -> None:
@@ -369,19 +369,26 @@ def test_ctrl_c_stops_long_swaps(n_threads: int) -> None:
     is_finished = False
     with pytest.raises(KeyboardInterrupt):
         timer.start()
-        _core.swap_centres(
-            graph.arrays,
-            np.ones(30_000),
-            2,
-            int32(0, 1, 2),
-            np.arange(30_000, dtype=np.int32),
-            10**12,
-            n_threads,
-        )
+        work()
         is_finished = True
         time.sleep(2)  # the interrupt is not to hit another test
-    assert not is_finished, "the swaps ended before the interrupt: take a larger graph"
-    assert time.monotonic() - sent[0] < 1.0
+    assert not is_finished, "the work ended before the interrupt: take more of it"
+    return time.monotonic() - sent[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to oneself")
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_ctrl_c_stops_long_swaps(n_threads: int) -> None:
+    """An interrupt ends a search of minutes at once, with KeyboardInterrupt."""
+    arrays, weights = random_graph(0, 30_000).arrays, np.ones(30_000)
+    candidates = np.arange(30_000, dtype=np.int32)
+    limits = (10**12, n_threads)
+    assert (
+        seconds_until_interrupted(
+            lambda: _core.swap_centres(arrays, weights, 2, int32(0, 1, 2), candidates, *limits)
+        )
+        < 1.0
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to oneself")
@@ -389,21 +396,7 @@ def test_ctrl_c_stops_a_long_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupt ends a search for neighbours of many seconds at once."""
     monkeypatch.setenv("GEOQUANT_SIMD", "portable")
     points = np.random.default_rng(0).normal(size=(60_000, 256)).astype(np.float32)
-    sent: list[float] = []
-
-    def interrupt() -> None:
-        sent.append(time.monotonic())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    timer = threading.Timer(0.3, interrupt)
-    is_finished = False
-    with pytest.raises(KeyboardInterrupt):
-        timer.start()
-        _core.knn_search(points, points, 10, None, 1)
-        is_finished = True
-        time.sleep(2)
-    assert not is_finished, "the search ended before the interrupt: take more points"
-    assert time.monotonic() - sent[0] < 1.0
+    assert seconds_until_interrupted(lambda: _core.knn_search(points, points, 10, None, 1)) < 1.0
 
 
 def test_threads_leave_no_trace_on_errors() -> None:
