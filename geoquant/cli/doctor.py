@@ -12,7 +12,17 @@ import click
 from geoquant.cli.options import json_option
 
 #: Distributions that are needed, and those that add something.
-_NEEDED = ("geoquant", "numpy", "scipy", "scikit-learn", "safetensors", "click", "rich")
+_NEEDED = (
+    "geoquant",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "safetensors",
+    "click",
+    "rich",
+    "lazy-loader",
+    "threadpoolctl",
+)
 _OPTIONAL = {"torch": "geoquant.torch, train, encode", "matplotlib": "pictures"}
 
 
@@ -93,7 +103,7 @@ def _advice(facts: dict[str, Any]) -> list[str]:
     if facts["kernels"] != "release":
         advice.append(f"the kernels are a {facts['kernels']} build, which is slow")
     if facts["instruction_set"] == "portable":
-        advice.append("no AVX2 is used: the search for neighbours takes several times as long")
+        advice.append("no AVX2 is used, so that the search for neighbours takes longer")
     missing = [f"{name} ({use})" for name, use in _OPTIONAL.items() if not facts["versions"][name]]
     if missing:
         advice.append(f"not installed: {', '.join(missing)}")
