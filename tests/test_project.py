@@ -28,6 +28,7 @@ ORDER = [
     "geoquant.short_repr",
     "geoquant.default_floats",
     "geoquant.files",
+    "geoquant.formats",
     "geoquant.latents",
     "geoquant.distinct",
     "geoquant.graph.csr",
@@ -56,7 +57,10 @@ ORDER = [
     "geoquant.multistage_fit",
     "geoquant.estimate",
     "geoquant.quality",
+    "geoquant.plane",
     "geoquant.pictures",
+    "geoquant.card",
+    "geoquant.export",
     "geoquant.estimators",
     "geoquant",
     "geoquant.torch.datasets",
@@ -74,25 +78,36 @@ ORDER = [
     "geoquant.torch.reassignment",
     "geoquant.torch.refine",
     "geoquant.torch.prior",
+    "geoquant.torch.exchange",
     "geoquant.torch",
     "geoquant.report",
+    "geoquant.explorer",
     "geoquant.distributed",
     "geoquant.cli",
     "geoquant.__main__",
 ]
 #: Listed for the order of the design, not yet written.
 PLANNED = {
+    "geoquant.card",
     "geoquant.distributed",
+    "geoquant.explorer",
+    "geoquant.export",
+    "geoquant.formats",
+    "geoquant.plane",
+    "geoquant.torch.exchange",
 }
 
-#: The only place that may import a library.
+#: The only places that may import a library.
 HOMES = {
-    "dask": "geoquant.distributed",
-    "distributed": "geoquant.distributed",
-    "huggingface_hub": "geoquant.torch",
-    "matplotlib": "geoquant.report",
-    "sklearn.base": "geoquant.estimators",
-    "torch": "geoquant.torch",
+    "dask": ("geoquant.distributed",),
+    "distributed": ("geoquant.distributed",),
+    "h5py": ("geoquant.formats",),
+    "huggingface_hub": ("geoquant.torch",),
+    "matplotlib": ("geoquant.report",),
+    "pyarrow": ("geoquant.formats", "geoquant.export"),
+    "sklearn.base": ("geoquant.estimators",),
+    "torch": ("geoquant.torch", "geoquant.formats.torch_file"),
+    "zarr": ("geoquant.formats",),
 }
 HEAVY = {"faiss", "matplotlib", "numba", "sklearn", "torch"}
 
@@ -217,13 +232,14 @@ def test_setup_py_is_short() -> None:
 
 @pytest.mark.parametrize("library", sorted(HOMES))
 def test_library_is_imported_only_at_home(library: str) -> None:
-    """Each heavy or optional library has one place in the package that imports it."""
+    """Each heavy or optional library has few places in the package that import it."""
     importers = {
         module
         for module, tree in package_trees().items()
         if any(is_within(name, library) for name in imported_names(tree, module))
     }
-    assert {module for module in importers if not is_within(module, HOMES[library])} == set()
+    homes = HOMES[library]
+    assert {m for m in importers if not any(is_within(m, home) for home in homes)} == set()
 
 
 def test_order_lists_only_modules_that_exist() -> None:
