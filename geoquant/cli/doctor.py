@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from geoquant.cli.options import json_option
+from geoquant.cli.command import Command
+from geoquant.cli.options import output_options
 
 #: Distributions that are needed, and those that add something.
 _NEEDED = (
@@ -26,17 +27,21 @@ _NEEDED = (
 _OPTIONAL = {"torch": "geoquant.torch, train, encode", "matplotlib": "pictures"}
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant doctor",
+        "geoquant doctor -n 1000000 -d 20 -k 1024",
+    ],
+)
 @click.option("-n", type=click.IntRange(min=1), default=60_000, show_default=True, help="Latents.")
 @click.option("-d", type=click.IntRange(min=1), default=20, show_default=True, help="Columns.")
 @click.option("-k", "n_clusters", type=click.IntRange(min=1), default=64, show_default=True)
-@json_option
-def doctor(n: int, d: int, n_clusters: int, as_json: bool) -> None:
-    r"""Show releases, processor, threads and memory, and what a fit would take here.
+@output_options
+def doctor(n: int, d: int, n_clusters: int, as_json: bool, quiet: bool) -> None:
+    """Show what there is on this machine, and what a fit would take.
 
-    \b
-    geoquant doctor
-    geoquant doctor -n 1000000 -d 20 -k 1024
+    Releases, instruction sets, thread pools, caches and memory.
     """
     from geoquant.estimate import estimate_fit
 
@@ -54,7 +59,7 @@ def doctor(n: int, d: int, n_clusters: int, as_json: bool) -> None:
     facts["advice"] = _advice(facts)
     if as_json:
         click.echo(json.dumps({"schema_version": 1, **facts}))
-    else:
+    elif not quiet:
         _print(facts)
 
 
