@@ -147,63 +147,42 @@ function filledRows(low, high, start) {
   return { start, neighbour, length };
 }
 
-/** A heap of nodes by their distance, smallest first; a node may be in it several times. */
-class Heap {
-  keys = [];
-  nodes = [];
-
-  push(key, node) {
-    let at = this.keys.length;
-    while (at > 0) {
-      const above = (at - 1) >> 1;
-      if (this.keys[above] <= key) break;
-      this.keys[at] = this.keys[above];
-      this.nodes[at] = this.nodes[above];
-      at = above;
-    }
-    this.keys[at] = key;
-    this.nodes[at] = node;
+/** Nodes of about the same distance wait in one bucket; so wide that a few edges lead out of it. */
+function bucketWidth({ length }) {
+  let sum = 0, most = 0;
+  for (let at = 0; at < length.length; at++) {
+    sum += length[at];
+    most = Math.max(most, length[at]);
   }
-
-  pop() {
-    const top = this.nodes[0], key = this.keys.pop(), node = this.nodes.pop();
-    const size = this.keys.length;
-    if (size === 0) return top;
-    let at = 0;
-    for (let below = 1; below < size; below = 2 * at + 1) {
-      if (below + 1 < size && this.keys[below + 1] < this.keys[below]) below++;
-      if (this.keys[below] >= key) break;
-      this.keys[at] = this.keys[below];
-      this.nodes[at] = this.nodes[below];
-      at = below;
-    }
-    this.keys[at] = key;
-    this.nodes[at] = node;
-    return top;
-  }
+  // A few very long edges must not make millions of empty buckets.
+  return Math.max(sum / length.length, most / 1000) || 1;
 }
 
-/** Shortest paths from one point to all: Dijkstra's algorithm. */
+/**
+ * Shortest paths from one point to all: delta-stepping, as in the kernels of geoquant. A node whose
+ * distance shrinks waits once more, so that the distances in the end are those of Dijkstra.
+ */
 function searchFrom(source) {
-  const { start, neighbour, length } = graph();
+  const { start, neighbour, length } = graph(), width = bucketWidth(graph());
   const distance = new Float64Array(page.n_points).fill(Infinity);
   const before = new Int32Array(page.n_points).fill(-1);
-  const settled = new Uint8Array(page.n_points);
-  const heap = new Heap();
+  const buckets = [[source]];
   distance[source] = 0;
-  heap.push(0, source);
-  while (heap.keys.length > 0) {
-    const u = heap.pop();
-    if (settled[u]) continue;
-    settled[u] = 1;
-    for (let at = start[u]; at < start[u + 1]; at++) {
-      const v = neighbour[at], through = distance[u] + length[at];
-      if (through < distance[v]) {
-        distance[v] = through;
-        before[v] = u;
-        heap.push(through, v);
+  for (let b = 0; b < buckets.length; b++) {
+    const bucket = buckets[b] ?? [];
+    for (let i = 0; i < bucket.length; i++) {
+      const u = bucket[i];
+      if (Math.floor(distance[u] / width) !== b) continue; // was nearer, and has been dealt with
+      for (let at = start[u]; at < start[u + 1]; at++) {
+        const v = neighbour[at], through = distance[u] + length[at];
+        if (through < distance[v]) {
+          distance[v] = through;
+          before[v] = u;
+          (buckets[Math.floor(through / width)] ??= []).push(v);
+        }
       }
     }
+    buckets[b] = null;
   }
   return { source, distance, before };
 }
@@ -562,18 +541,21 @@ function drawMarks() {
   if (state.hovered >= 0) ring(state.hovered, 5, cssColour("--accent"));
 }
 
-/** Dots on the points of a code, or on so many of them as are drawn in no time. */
+/** Frames around the points of a code, or around so many of them as are drawn in no time. */
 function markCell(code) {
   const [begin, end] = [codes.start[code], codes.start[code + 1]];
   const stride = Math.max(1, Math.ceil((end - begin) / 3000));
   const side = Math.max(3, 2 * pointRadius());
-  for (const [name, extra] of [["--halo", 2], ["--path", 0]]) {
-    overlay.fillStyle = cssColour(name);
-    for (let i = begin; i < end; i += stride) {
-      const half = (side + extra) / 2;
-      overlay.fillRect(screenX(i) - half, screenY(i) - half, side + extra, side + extra);
-    }
+  overlay.fillStyle = cssColour("--path");
+  for (let i = begin; i < end; i += stride) square(i, side + 2.5);
+  for (let i = begin; i < end; i += stride) {
+    overlay.fillStyle = `rgb(${colours[3 * i]} ${colours[3 * i + 1]} ${colours[3 * i + 2]})`;
+    square(i, side);
   }
+}
+
+function square(point, side) {
+  overlay.fillRect(screenX(point) - side / 2, screenY(point) - side / 2, side, side);
 }
 
 let isDrawingDue = false;
@@ -642,8 +624,7 @@ function nearness(point) {
 function addSample(images, point) {
   const own = samples.place.get(point);
   const at = own ?? samples.nearestTo(latentOf(point)).at;
-  const row = whole(rows()[samples.node[at]]);
-  addFigure(images, own === undefined ? `nearest image, row ${row}` : "its image", (context, canvas) => {
+  addFigure(images, own === undefined ? "nearest image" : "its image", (context, canvas) => {
     [, canvas.height, canvas.width] = samples.shape;
     samples.draw(context, at, 0, 0);
   });
@@ -751,6 +732,7 @@ function showFrames(path) {
 }
 
 function redrawImages() {
+  if (page.decoder !== null) drawCodewords(0);
   showCard();
   showRoute();
 }
@@ -763,6 +745,7 @@ function hover(point, isSaid) {
   showCard();
   if (state.first >= 0 && state.second < 0) showRoute();
   drawMarks();
+  markInCodebook();
   if (isSaid && point >= 0) say(describe(point));
 }
 
@@ -794,6 +777,7 @@ function clear() {
   element("code").value = "";
   showCard();
   showRoute();
+  markInCodebook();
   say(HINT);
   redraw();
 }
@@ -803,6 +787,7 @@ function pick(code) {
   const [begin, end] = [codes.start[code], codes.start[code + 1]];
   const count = end - begin;
   if (count === 0) {
+    hover(-1, false);
     say(`Code ${code} has none of the points shown.`);
   } else {
     const [x, y, width, height] = boxOf(begin, end);
@@ -812,6 +797,7 @@ function pick(code) {
     say(`Code ${code}: ${whole(count)} ${count === 1 ? "point" : "points"}, shown in colour. The `
       + "card is that of the point nearest to its centre.");
   }
+  markInCodebook();
   redraw();
 }
 
@@ -966,6 +952,49 @@ function onAnyKey(event) {
   }
 }
 
+// ------------------------------------------------------------------------------ the codebook
+
+const MOST_CODES = 1024;
+
+/** A button for each code, with its codeword; drawn a few at a time, to stay responsive. */
+function showCodebook() {
+  const place = element("codewords"), count = Math.min(page.n_codes, MOST_CODES);
+  element("codebook").hidden = page.decoder === null;
+  if (page.decoder === null) return;
+  for (let code = 0; code < count; code++) place.append(codeButton(code));
+  if (count < page.n_codes) place.after(`The first ${whole(count)} of ${whole(page.n_codes)} codes.`);
+  drawCodewords(0);
+}
+
+function codeButton(code) {
+  const button = document.createElement("button"), canvas = document.createElement("canvas");
+  const number = page.count_of_code[code];
+  [, canvas.height, canvas.width] = imageShape;
+  button.type = "button";
+  button.title = `Code ${code}: ${whole(number)} ${number === 1 ? "point" : "points"}`;
+  button.setAttribute("aria-label", button.title);
+  button.append(canvas, String(code));
+  button.addEventListener("click", () => pick(code));
+  return button;
+}
+
+function drawCodewords(begin) {
+  const buttons = element("codewords").children;
+  const end = Math.min(begin + 32, buttons.length);
+  for (let code = begin; code < end; code++) {
+    const context = buttons[code].firstChild.getContext("2d");
+    drawDecoded(context, latentOf(page.n_points + code), 0, 0);
+  }
+  if (end < buttons.length) setTimeout(() => drawCodewords(end));
+}
+
+/** Marks the code that is pointed at, or else the one that was found. */
+function markInCodebook() {
+  const code = state.hovered >= 0 ? codes.code[state.hovered] : state.picked;
+  element("codewords").querySelector("[aria-current]")?.removeAttribute("aria-current");
+  element("codewords").children[code]?.setAttribute("aria-current", "true");
+}
+
 // ------------------------------------------------------------------------------ the panel
 
 function keyEntry(colour, text) {
@@ -1079,7 +1108,10 @@ function start() {
   listen();
   requestAnimationFrame(() => requestAnimationFrame(() => {
     performance.mark("geoquant-drawn");
-    setTimeout(graph); // so that the first path need not wait for it
+    // Once the map is drawn: the graph, and a search by which the browser compiles its code, so
+    // that the first click is answered as fast as later ones.
+    setTimeout(() => searchFrom(0));
+    setTimeout(showCodebook);
   }));
 }
 

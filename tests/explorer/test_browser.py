@@ -186,6 +186,9 @@ def test_pointing_and_clicking(
     ends = decoder.rounded()(numbers[[start, end]])[:, 0] * 255
     assert np.abs(frames[:, :4] - ends[0]).max() <= 1
     assert np.abs(frames[:, -4:] - ends[1]).max() <= 1
+    distance = gq.nearest_source(scene.graph, [start]).distance[path]
+    middle = path[np.abs(distance - distance[-1] / 2).argmin()]
+    assert np.abs(frames[:, 20:24] - decoder.rounded()(numbers[[middle]])[0, 0] * 255).max() <= 1
     chord = pixels_of(page, "#straight")
     np.testing.assert_array_equal(chord[:, :4], frames[:, :4])
     assert np.abs(chord - frames).max() > 20
@@ -299,6 +302,14 @@ def test_pictures_instead_of_layers(
         expected = images_of(latent[None])[0, 0] * 255
         assert np.abs(shown - expected).max() <= 1
     assert "312 decoded images are in this page" in page.locator("#notes").text_content()
+    codewords = page.locator("#codewords button")
+    assert codewords.count() == 12
+    shown = pixels_of(page, "#codewords button:nth-of-type(8) canvas")
+    assert np.abs(shown - images_of(codebook.vectors[7:8])[0, 0] * 255).max() <= 1
+    codewords.nth(7).click()
+    assert card_of(page)["code"] == "7"
+    assert codewords.nth(7).get_attribute("aria-current") == "true"
+    assert page.locator("#codewords [aria-current]").count() == 1
 
 
 def test_no_images_at_all(
