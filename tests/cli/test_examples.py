@@ -29,6 +29,7 @@ STORY = [
     "assign",
     "inspect",
     "compare",
+    "explore",
     "reconstruct",
     "prior",
     "sample",
