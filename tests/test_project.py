@@ -90,7 +90,6 @@ ORDER = [
 PLANNED = {
     "geoquant.distributed",
     "geoquant.explorer",
-    "geoquant.export",
     "geoquant.formats",
     "geoquant.torch.exchange",
 }
