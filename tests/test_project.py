@@ -79,6 +79,7 @@ ORDER = [
     "geoquant.torch.refine",
     "geoquant.torch.prior",
     "geoquant.torch.exchange",
+    "geoquant.torch.exchange_folders",
     "geoquant.torch",
     "geoquant.report",
     "geoquant.explorer",
@@ -91,7 +92,6 @@ PLANNED = {
     "geoquant.distributed",
     "geoquant.explorer",
     "geoquant.formats",
-    "geoquant.torch.exchange",
 }
 
 #: The only places that may import a library.
