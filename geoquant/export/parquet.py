@@ -59,10 +59,27 @@ def write_parquet(path: PathLike, table: LatentTable) -> None:
     ...     path = pathlib.Path(folder, "latents.parquet")
     ...     write_parquet(path, table)  # doctest: +SKIP
     """
-    write_atomically(path, _blocks(table, _pyarrow()))
+    write_atomically(path, _blocks(table, load_pyarrow()))
 
 
-def _pyarrow() -> Any:
+def load_pyarrow() -> Any:
+    """The library that writes Parquet, or the error that says how to get it.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+
+    Examples
+    --------
+    >>> from geoquant.export.parquet import load_pyarrow
+    >>> load_pyarrow().__name__  # doctest: +SKIP
+    'pyarrow'
+    """
     try:
         import pyarrow
         import pyarrow.parquet

@@ -88,6 +88,13 @@ class LatentTable(ShortRepr):
             return {"code": self.codes}
         return {f"code_{m}": column for m, column in enumerate(self.codes.T, 1)}
 
+    def columns(self) -> list[str]:
+        """Names of the columns that `write_parquet` writes."""
+        places = [] if self.plane is None else ["x", "y"]
+        more = {"label": self.labels, "image": self.images, "neighbors": self.neighbors}
+        there = [name for name, column in more.items() if column is not None]
+        return [*places, *self.code_columns(), "distance", "row", *there]
+
     def sample(self, n: int, random_state: int = 0) -> LatentTable:
         """A random part, in the same order and without neighbours, as most of these are not in it.
 

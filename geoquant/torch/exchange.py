@@ -85,7 +85,7 @@ def to_vector_quantize_pytorch(
             "what would change them"
         )
     vectors = _vectors_of_stages(codebook)
-    theirs = _library("vector_quantize_pytorch", "vector-quantize-pytorch")
+    theirs = load_library("vector_quantize_pytorch", "vector-quantize-pytorch")
     shape = arguments_of(codebook)
     if isinstance(codebook, Codebook):
         module = theirs.VectorQuantize(**shape, freeze_codebook=freeze, **options)
@@ -149,15 +149,41 @@ def _vectors_of_stages(
     return [stage.vectors for stage in codebook.stages]
 
 
-def _library(module: str, name: str) -> Any:
+def load_library(module: str, name: str) -> Any:
+    """A library that may be missing, or the error that says how to get it.
+
+    Parameters
+    ----------
+    module : str
+        What is imported of it.
+    name : str
+        What it is installed by.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+
+    Examples
+    --------
+    >>> from geoquant.torch.exchange import load_library
+    >>> load_library("no_such_thing", "no-such-thing")
+    Traceback (most recent call last):
+        ...
+    ImportError: geoquant.torch.exchange needs no-such-thing, which is not installed; install ...
+    """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != module.partition(".")[0]:
             raise
         raise ImportError(
-            f"geoquant.torch.exchange makes modules of {name}, which is not installed; install it "
-            f"with: pip install {name}"
+            f"geoquant.torch.exchange needs {name}, which is not installed; install it with: "
+            f"pip install {name}"
         ) from error
 
 
@@ -206,7 +232,7 @@ def to_diffusers_vq(
     torch.Size([1, 8, 8])
     """
     _require_one_stage(codebook)
-    theirs = _library("diffusers.models.autoencoders.vae", "diffusers")
+    theirs = load_library("diffusers.models.autoencoders.vae", "diffusers")
     module: VectorQuantizer = theirs.VectorQuantizer(
         codebook.n_codes,
         codebook.dim,

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from geoquant.card import Card, card_files
 from geoquant.codebook import FILE_IN_FOLDER
-from geoquant.errors import InputError
-from geoquant.files import PathLike, safetensors_blocks, write_folder
+from geoquant.errors import FileFormatError, InputError
+from geoquant.files import PathLike, read_safetensors, safetensors_blocks, write_folder
 from geoquant.torch.exchange import (
     arguments_of,
+    load_library,
     put_in_vq_model,
     to_diffusers_vq,
     to_vector_quantize_pytorch,
 )
+from geoquant.torch.pretrained import check_same_tensors, model_config
 
 if TYPE_CHECKING:
     from diffusers import VQModel
@@ -118,6 +123,56 @@ def write_diffusers(
     arguments |= {name: getattr(module, name) for name in names}
     source = ("diffusers", "diffusers.models.autoencoders.vae", "VectorQuantizer")
     _write_module(folder, module, arguments, source, codebook, share_of_others)
+
+
+def load_vq_model(folder: PathLike) -> VQModel:
+    """A ``VQModel`` that diffusers saved; nothing is unpickled and nothing fetched.
+
+    Parameters
+    ----------
+    folder : str or PathLike
+        With ``config.json`` and ``diffusion_pytorch_model.safetensors``.
+
+    Returns
+    -------
+    VQModel
+
+    Raises
+    ------
+    FileFormatError
+        If there is no such folder, or no such model in it.
+    ImportError
+        If diffusers is missing.
+
+    Examples
+    --------
+    >>> from geoquant.torch.exchange_folders import load_vq_model
+    >>> load_vq_model("nowhere")
+    Traceback (most recent call last):
+        ...
+    geoquant.errors.FileFormatError: nowhere: no such folder; name one that holds config.json
+    """
+    config = model_config(folder)
+    if config.get("_class_name") != "VQModel":
+        raise FileFormatError(
+            f"{os.fspath(folder)}: must hold a VQModel of diffusers, found _class_name "
+            f"{config.get('_class_name')!r}; name the folder that its save_pretrained wrote"
+        )
+    theirs = load_library("diffusers", "diffusers")
+    path = Path(folder) / _DIFFUSERS_WEIGHTS
+    arrays, _ = read_safetensors(path)
+    try:
+        model: Any = theirs.VQModel.from_config(config)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise FileFormatError(
+            f"{os.fspath(folder)}: its config.json makes no VQModel: {error}"
+        ) from error
+    if all(array.dtype == np.float16 for array in arrays.values()):
+        model = model.half()
+    check_same_tensors(path, model.state_dict(), arrays)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    loaded: VQModel = model.eval()
+    return loaded
 
 
 def _write_module(

@@ -213,11 +213,35 @@ def _load_weights(module: nn.Module, folder: Path) -> None:
             f"could run code; convert it to {WEIGHTS_FILE} where you trust it"
         )
     arrays, _ = read_safetensors(path)
-    _check_same_tensors(path, module.state_dict(), arrays)
+    check_same_tensors(path, module.state_dict(), arrays)
     module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
-def _check_same_tensors(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:
+def check_same_tensors(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:
+    """Require that a file holds the tensors of a model, of the same shapes and types.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for the error.
+    expected : dict of str to Tensor
+        State of the model.
+    found : dict of str to ndarray
+        What the file holds.
+
+    Raises
+    ------
+    FileFormatError
+        If one is missing, unknown or another.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import numpy as np, torch
+    >>> from geoquant.torch.pretrained import check_same_tensors
+    >>> found = {"weight": np.zeros(2, np.float32)}
+    >>> check_same_tensors(pathlib.Path("model.safetensors"), {"weight": torch.zeros(2)}, found)
+    """
     missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or unknown:
         raise FileFormatError(

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import geoquant as gq
-from geoquant.errors import InputError
+from geoquant.errors import FileFormatError, InputError
 from geoquant.files import read_safetensors
 from geoquant.torch import (
     VAEAdapter,
@@ -22,7 +22,11 @@ from geoquant.torch import (
     to_diffusers_vq,
     to_vector_quantize_pytorch,
 )
-from geoquant.torch.exchange_folders import write_diffusers, write_vector_quantize_pytorch
+from geoquant.torch.exchange_folders import (
+    load_vq_model,
+    write_diffusers,
+    write_vector_quantize_pytorch,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -271,6 +275,37 @@ def test_folder_of_a_model(diffusers: Any, book: gq.Codebook, tmp_path: Path) ->
     arrays, texts = read_safetensors(tmp_path / "diffusion_pytorch_model.safetensors")
     assert texts == {"format": "pt"}
     assert np.array_equal(arrays["quantize.embedding.weight"], book.vectors)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_model_is_loaded_as_diffusers_does(diffusers: Any, tmp_path: Path, half: bool) -> None:
+    """What its save_pretrained wrote, in the precision that it has."""
+    given = vq_model(diffusers).half() if half else vq_model(diffusers)
+    given.save_pretrained(tmp_path)
+    model, expected = load_vq_model(tmp_path), given.state_dict()
+    assert set(model.state_dict()) == set(expected)
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert model.config.num_vq_embeddings == K
+    assert not model.training
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"_class_name": None}, "must hold a VQModel of diffusers, found _class_name None"),
+        ({"norm_num_groups": 3}, "makes no VQModel"),
+        ({"num_vq_embeddings": 5}, r"weight must be .* of shape \(5, 4\), found"),
+    ],
+)
+def test_folder_that_holds_no_vq_model(
+    diffusers: Any, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    """Another kind of model, a configuration that makes none, or weights of another."""
+    vq_model(diffusers).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(FileFormatError, match=message):
+        load_vq_model(tmp_path)
 
 
 def test_weights_unknown_to_numpy_are_refused(
