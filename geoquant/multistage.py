@@ -15,6 +15,7 @@ from geoquant.codebook import (
     Codebook,
     FileKind,
     check_codes,
+    codebook_file,
     inconsistencies_name,
     metadata_json,
     require_content,
@@ -330,7 +331,7 @@ class MultistageCodebook(ShortRepr):
         Parameters
         ----------
         path : str or PathLike
-            The file.
+            The file, or a folder that holds it as ``model.safetensors``.
 
         Returns
         -------
@@ -351,6 +352,7 @@ class MultistageCodebook(ShortRepr):
             ...
         geoquant.errors.FileFormatError: nowhere.safetensors: no such file
         """
+        path = codebook_file(path)
         arrays, texts = read_safetensors(path, canonical=True)
         n_stages = len(arrays) // len(_ARRAYS)
         names = [f"{m}.{name}" for m in range(n_stages) for name in _ARRAYS]
@@ -372,7 +374,8 @@ def load_codebook(path: PathLike) -> Codebook | MultistageCodebook:
     Parameters
     ----------
     path : str or PathLike
-        What `Codebook.save` or `MultistageCodebook.save` wrote.
+        What `Codebook.save` or `MultistageCodebook.save` wrote, or a folder that holds it as
+        ``model.safetensors``.
 
     Returns
     -------
@@ -391,6 +394,7 @@ def load_codebook(path: PathLike) -> Codebook | MultistageCodebook:
         ...
     geoquant.errors.FileFormatError: nowhere.safetensors: no such file
     """
+    path = codebook_file(path)
     _, texts = read_safetensors(path, names=())
     kind = MultistageCodebook if texts.get("format") == FILE.format else Codebook
     return kind.load(path)

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from geoquant.files import PathLike
 
 
+_CARD_LIMITS = (
+    "It takes images of the size and kind that it was trained on.",
+    "What it was trained on, and how well it does, is for you to add.",
+)
+
+
 class GaussianEncoder(nn.Module):
     """Images to mean and log-variance of a Gaussian, by one hidden layer."""
 
@@ -102,6 +108,9 @@ class VAE(Pretrained, nn.Module, model_type="geoquant-vae"):
     >>> mean.shape, vae.decode(mean).shape
     (torch.Size([3, 20]), torch.Size([3, 1, 28, 28]))
     """
+
+    card_usage = "mean, logvar = model.encode(images)  # floats in [0, 1], (n, C, H, W)"
+    card_limits = _CARD_LIMITS
 
     def __init__(
         self,
@@ -189,6 +198,9 @@ class VQVAE(Pretrained, nn.Module, model_type="geoquant-vqvae"):
     >>> model.decode(quantized).shape, indices.shape
     (torch.Size([3, 1, 28, 28]), torch.Size([3]))
     """
+
+    card_usage = "latents = model.encode(images)  # floats in [0, 1], (n, C, H, W)"
+    card_limits = _CARD_LIMITS
 
     def __init__(
         self,
@@ -381,6 +393,9 @@ class NamedAutoencoder(Pretrained, Autoencoder, model_type="geoquant-autoencoder
     >>> model.bottleneck.centres.shape
     torch.Size([50, 128])
     """
+
+    card_usage = "latents = model.encode(images)  # floats in [0, 1], (n, C, H, W)"
+    card_limits = _CARD_LIMITS
 
     def __init__(
         self,

@@ -59,6 +59,14 @@ class GRUPrior(Pretrained, nn.Module, model_type="geoquant-gru-prior"):
     True
     """
 
+    card_usage = (
+        "codes = model.sample(16)  # of a prior with classes: model.sample(2, labels=[0, 1])"
+    )
+    card_limits = (
+        "It knows the codes of one codebook in one order; those of another codebook mean "
+        "something else.",
+    )
+
     def __init__(
         self,
         n_codes: int | Sequence[int],

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from geoquant.arguments import check_choice, check_count
+from geoquant.card import Card, codebook_facts
 from geoquant.codebook import Codebook
 from geoquant.errors import InputError
 from geoquant.torch.pretrained import Pretrained
@@ -56,6 +60,12 @@ class Quantizer(Pretrained, nn.Module):
     gradient, channel_dim, commitment_weight, metadata
         As for `GeodesicQuantizer`.
     """
+
+    card_usage = "quantized, indices, loss = model(latents)  # a tensor of latents, any layout"
+    card_limits = (
+        "The codes mean something for latents of the encoder that the codebook was fitted to, and "
+        "for no others.",
+    )
 
     def __init__(
         self,
@@ -349,6 +359,27 @@ class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
             quantizer.anchor_distance.copy_(torch.tensor(codebook.anchor_distance))
             quantizer.anchor_code.copy_(torch.tensor(codebook.anchor_code))
         return quantizer
+
+    def card(self) -> Card:
+        """What the model card says; with anchors, what is measured on them as well."""
+        card = super().card()
+        if self.assignment != "geodesic":
+            limit = "Latents get the nearest codeword in a straight line, not along the data."
+            return replace(card, limits=(*card.limits, limit))
+        # A module whose buffers were never filled, or not with numbers, is saved all the same.
+        with suppress(InputError):
+            return replace(card, facts={**card.facts, **codebook_facts(self._as_codebook())})
+        return card
+
+    def _as_codebook(self) -> Codebook:
+        return Codebook(
+            vectors=self.codebook.float().cpu().numpy(),
+            anchors=self.anchors.float().cpu().numpy(),
+            anchor_distance=self.anchor_distance.double().cpu().numpy(),
+            anchor_code=self.anchor_code.cpu().numpy().astype(np.int32),
+            n_neighbors=self.n_neighbors,
+            metadata=self.metadata,
+        )
 
     def extra_repr(self) -> str:
         """What is printed of the module."""
