@@ -406,7 +406,7 @@ def test_interrupted_fit_leaves_what_was(
 
     est = estimator(6, random_state=0).fit(cloud())
     before = results(est, cloud())
-    monkeypatch.setattr("geoquant.estimators.fit_distinct", interrupt)
+    monkeypatch.setattr("geoquant.estimators.clusterer.fit_distinct", interrupt)
     with pytest.raises(interrupted):
         est.fit(cloud(50, 7))
     assert_same_bits(results(est, cloud()), before)
@@ -590,8 +590,11 @@ def test_more_clusters_than_distinct_rows_warn_and_are_clipped(
     x = np.repeat(cloud(4), 5, axis=0)
     weight = np.r_[np.ones(15), np.zeros(5)] if weighted else None
     n_distinct = 3 if weighted else 4
-    with pytest.warns(ConvergenceWarning, match=rf"distinct clusters \({n_distinct}\).*\(6\)"):
+    with pytest.warns(
+        ConvergenceWarning, match=rf"distinct clusters \({n_distinct}\).*\(6\)"
+    ) as caught:
         est = estimator(6, random_state=0).fit(x, sample_weight=weight)
+    assert caught[0].filename == __file__
     assert est.n_clusters == 6
     assert est.cluster_centers_.shape == (n_distinct, 3)
     assert est.transform(x).shape == (20, n_distinct)
