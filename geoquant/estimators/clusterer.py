@@ -88,14 +88,24 @@ class GeodesicClusterer(
         X : array-like of shape (n_samples, n_features)
             Latents. With ``metric='precomputed'``: a sparse matrix of distances of shape
             (n_samples, n_samples), every stored entry an edge.
-        y : ignored
+        y : Ignored
             For the API.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row; a row of weight 0 gets a label but shapes nothing.
 
         Returns
         -------
-        self
+        self : estimator
+            The estimator itself.
+
+        Raises
+        ------
+        InputError
+            If `X`, the weights or a parameter cannot be used.
+        NotConnectedError
+            If the graph has several components, and is not to be bridged or has no latents.
+        ResourceError
+            If the fit would need more memory than it may take.
         """
         learned = self._learned(X, y, sample_weight)
         if len(learned["_centre_nodes"]) < self.n_clusters:
@@ -125,6 +135,11 @@ class GeodesicClusterer(
         ndarray of shape (n_samples,), int32
             On the training rows, equal to ``labels_`` (with ``metric='precomputed'`` if the
             matrix stores its zero diagonal). Does not depend on the other rows.
+
+        Raises
+        ------
+        InputError
+            If `X` cannot be used.
         """
         return self._assign(X).codes
 
@@ -139,8 +154,13 @@ class GeodesicClusterer(
 
         Returns
         -------
-        ndarray of shape (n_samples, n_clusters)
+        ndarray of shape (n_samples, n_clusters), float32 or float64
             In the dtype of `X` if that is float32 or float64, else float64.
+
+        Raises
+        ------
+        InputError
+            If `X` cannot be used.
         """
         check_is_fitted(self)
         x = self._validated(X, reset=False)
@@ -161,6 +181,12 @@ class GeodesicClusterer(
         Returns
         -------
         ndarray of shape (n_samples, n_features), float32
+
+        Raises
+        ------
+        InputError
+            If `X` cannot be used, or the estimator was fitted on a precomputed graph, which has no
+            codewords.
         """
         codes = self.predict(X)
         if self.metric == "precomputed":
@@ -176,7 +202,7 @@ class GeodesicClusterer(
         ----------
         X : array-like of shape (n_samples, n_features)
             As for `predict`.
-        y : ignored
+        y : Ignored
             For the API.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row.
@@ -184,6 +210,11 @@ class GeodesicClusterer(
         Returns
         -------
         float
+
+        Raises
+        ------
+        InputError
+            If `X` or the weights cannot be used.
         """
         distance = self._assign(X).distance
         weights = check_sample_weight(sample_weight, len(distance))

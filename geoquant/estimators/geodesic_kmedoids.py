@@ -71,11 +71,11 @@ class GeodesicKMedoids(GeodesicClusterer):
 
     Notes
     -----
-    With scikit-learn 1.9 or newer, `set_callbacks` takes its callbacks, such as ``ProgressBar``: the
-    tasks of a fit are its stages, and up to a hundred steps of each. A callback that raises stops
-    the fit, and the estimator stays as it was. One that asks to stop cuts the stages short that
-    improve on what is found already: the fit then ends soon, with codes that are whole but not the
-    best.
+    With scikit-learn 1.9 or newer, `set_callbacks` takes its callbacks, such as ``ProgressBar``:
+    the tasks of a fit are its stages, and up to a hundred steps of each. A callback that raises
+    stops the fit, and the estimator stays as it was. One that asks to stop cuts short the stages
+    that improve on what is found already: the fit then ends soon, with codes that are whole but
+    not the best.
 
     Examples
     --------

@@ -85,6 +85,9 @@ class KNNTransformer(
     [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
     >>> graph.nnz  # the zeros of the diagonal are stored
     6
+    >>> transformer = gq.KNNTransformer(n_neighbors=1).fit([[0.0], [1.0], [3.0]])
+    >>> transformer.transform([[2.5]]).toarray().tolist()
+    [[0.0, 1.5, 0.5]]
     """
 
     def __init__(
