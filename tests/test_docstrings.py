@@ -22,6 +22,7 @@ MODULES = (
     "geoquant.torch",
     "geoquant.report",
     "geoquant.explorer",
+    "geoquant.plane",
     "geoquant.export",
     "geoquant.formats",
     "geoquant.card",

@@ -93,7 +93,6 @@ PLANNED = {
     "geoquant.explorer",
     "geoquant.export",
     "geoquant.formats",
-    "geoquant.plane",
     "geoquant.torch.exchange",
 }
 

@@ -8,18 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geoquant.cli.options import json_option
+from geoquant.cli.command import Command
+from geoquant.cli.options import output_options
 
 if TYPE_CHECKING:
     from geoquant.codebook import Codebook
     from geoquant.multistage import MultistageCodebook
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant inspect latents.codebook.safetensors",
+        "geoquant inspect latents.codebook.safetensors --json",
+    ],
+)
 @click.argument("codebook_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
-@json_option
-def inspect(codebook_path: Path, as_json: bool) -> None:
-    """Show what a codebook holds and how it was made; the file is verified on the way."""
+@output_options
+def inspect(codebook_path: Path, as_json: bool, quiet: bool) -> None:
+    """Show what a codebook holds and how it was made.
+
+    The file is verified on the way.
+    """
     from geoquant.multistage import MultistageCodebook, load_codebook
 
     book = load_codebook(codebook_path)
@@ -27,6 +37,8 @@ def inspect(codebook_path: Path, as_json: bool) -> None:
     facts |= {"bytes": codebook_path.stat().st_size}
     if as_json:
         click.echo(json.dumps({"schema_version": 1, **facts}))
+        return
+    if quiet:
         return
     width = max(map(len, facts))
     for name, value in facts.items():
