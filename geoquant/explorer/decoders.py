@@ -44,6 +44,14 @@ class Layer(NamedTuple):
         Added.
     activation : str
         'none', 'relu', 'leaky_relu', 'elu', 'tanh', 'sigmoid' or 'silu'.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.explorer import Layer, LayeredDecoder
+    >>> layer = Layer(np.eye(4, 2, dtype=np.float32), np.zeros(4, np.float32), "sigmoid")
+    >>> LayeredDecoder((layer,), image_shape=(1, 2, 2))([[0.0, 0.0]]).shape
+    (1, 1, 2, 2)
     """
 
     weight: FloatArray
@@ -100,7 +108,21 @@ class LayeredDecoder:
         return images.reshape(-1, *self.image_shape)
 
     def rounded(self) -> LayeredDecoder:
-        """The same with weights as the page has them."""
+        """The same with weights as the page has them.
+
+        Returns
+        -------
+        LayeredDecoder
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from geoquant.explorer import Layer, LayeredDecoder
+        >>> third = Layer(np.full((1, 1), 1 / 3, np.float32), np.zeros(1, np.float32), "none")
+        >>> decoder = LayeredDecoder((third,), image_shape=(1, 1, 1)).rounded()
+        >>> bool(decoder.layers[0].weight[0, 0] == np.float16(1 / 3))
+        True
+        """
         layers = tuple(
             Layer(_as_float16(w).astype(np.float32), _as_float16(b).astype(np.float32), activation)
             for w, b, activation in self.layers
