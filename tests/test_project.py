@@ -80,6 +80,7 @@ ORDER = [
     "geoquant.torch.refine",
     "geoquant.torch.prior",
     "geoquant.torch.exchange",
+    "geoquant.torch.exchange_folders",
     "geoquant.torch",
     "geoquant.report",
     "geoquant.explorer",
@@ -89,11 +90,8 @@ ORDER = [
 ]
 #: Listed for the order of the design, not yet written.
 PLANNED = {
-    "geoquant.card",
     "geoquant.distributed",
-    "geoquant.export",
     "geoquant.formats",
-    "geoquant.torch.exchange",
 }
 
 #: The only places that may import a library.
