@@ -44,6 +44,14 @@ class Layer(NamedTuple):
         Added.
     activation : str
         'none', 'relu', 'leaky_relu', 'elu', 'tanh', 'sigmoid' or 'silu'.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.explorer import Layer, LayeredDecoder
+    >>> half = Layer(np.eye(4, dtype=np.float32) / 2, np.zeros(4, np.float32), "none")
+    >>> LayeredDecoder((half,), image_shape=(1, 2, 2))([[0.0, 1.0, 2.0, 2.0]]).tolist()
+    [[[[0.0, 0.5], [1.0, 1.0]]]]
     """
 
     weight: FloatArray
@@ -100,7 +108,18 @@ class LayeredDecoder:
         return images.reshape(-1, *self.image_shape)
 
     def rounded(self) -> LayeredDecoder:
-        """The same with weights as the page has them."""
+        """The same decoder with weights as the page has them, rounded to float16.
+
+        Returns
+        -------
+        LayeredDecoder
+
+        Examples
+        --------
+        >>> from geoquant.explorer import LayeredDecoder
+        >>> LayeredDecoder((), image_shape=(1, 2, 2)).rounded().n_weights
+        0
+        """
         layers = tuple(
             Layer(_as_float16(w).astype(np.float32), _as_float16(b).astype(np.float32), activation)
             for w, b, activation in self.layers
