@@ -65,6 +65,7 @@ def page_content(
         "geoquant_version": version("geoquant"),
         "title": title,
         "notes": list(scene.notes),
+        "n_latents": scene.n_latents,
         "n_points": scene.n_points,
         "n_codes": scene.n_codes,
         "n_edges": len(low),

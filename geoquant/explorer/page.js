@@ -1052,8 +1052,9 @@ function setTheme(name) {
 }
 
 function showFacts() {
-  element("facts").textContent = `${whole(page.n_points)} latents of ${whole(page.dim)} numbers · `
-    + `${whole(page.n_codes)} codes`;
+  const ofAll = page.n_points === page.n_latents ? "" : ` of ${whole(page.n_latents)}`;
+  element("facts").textContent = `${whole(page.n_points)}${ofAll} latents of ${whole(page.dim)} `
+    + `numbers · ${whole(page.n_codes)} codes`;
   const notes = [...page.notes];
   if (decoded) {
     notes.push(`${whole(decoded.node.length)} decoded images are in this page; of other latents `

@@ -111,7 +111,7 @@ def write_explorer(
     write_atomically(path, page)
     decoder, samples = content["decoder"], content["samples"]
     return {
-        "n": len(latents),  # type: ignore[arg-type]
+        "n": scene.n_latents,
         "n_shown": scene.n_points,
         "n_codes": scene.n_codes,
         "decoder": None if decoder is None else decoder["kind"],

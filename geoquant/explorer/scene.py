@@ -48,6 +48,8 @@ class Scene:
         Position in `label_names`.
     label_names : tuple of str
         Every class there is.
+    n_latents : int
+        How many latents were given; more than points if these are a sample.
     notes : tuple of str
         What a reader of the page has to know of how it was made.
     """
@@ -61,6 +63,7 @@ class Scene:
     plane: npt.NDArray[np.float32]
     label: npt.NDArray[np.int64] | None
     label_names: tuple[str, ...]
+    n_latents: int
     notes: tuple[str, ...]
 
     @property
@@ -161,6 +164,7 @@ def scene_of(
         else given_plane[row],
         label=None if classes is None else classes[row],
         label_names=names,
+        n_latents=len(x),
         notes=tuple(notes),
     )
 

@@ -315,10 +315,11 @@ def test_pictures_instead_of_layers(
 def test_no_images_at_all(
     show: Callable[..., Any], tmp_path: Path, latents: np.ndarray, codebook: gq.Codebook
 ) -> None:
-    """Without a decoder the path is drawn and measured all the same; no empty frames are shown."""
+    """Without a decoder the path is measured all the same, without frames; a sample is said."""
     path = tmp_path / "page.html"
-    write_explorer(path, codebook, latents, plane=latents)
-    page, scene = show(path), scene_of(codebook, latents, plane=latents)
+    write_explorer(path, codebook, latents, plane=latents, max_points=250)
+    page, scene = show(path), scene_of(codebook, latents, plane=latents, max_points=250)
+    assert page.locator("#facts").inner_text() == "250 of 300 latents of 2 numbers · 12 codes"
     page.mouse.click(*place_of(page, scene, 0))
     page.mouse.click(*place_of(page, scene, 200))
     assert page.locator("#route").is_visible()
