@@ -421,10 +421,22 @@ class Codebook(ShortRepr):
     def file_blocks(self) -> Iterator[bytes | bytearray | memoryview]:
         """The content of the file that `save` writes, in blocks; to write it beside others.
 
+        Returns
+        -------
+        iterator of bytes, bytearray or memoryview
+            To be written one after another.
+
         Raises
         ------
         InputError
             If the metadata is too long to be stored (1 MiB).
+
+        Examples
+        --------
+        >>> import geoquant as gq
+        >>> fitted = gq.fit_codebook([[0.0], [1.0], [8.0], [9.0]], 2, random_state=0)
+        >>> b"".join(fitted.codebook.file_blocks())[8:9]
+        b'{'
         """
         arrays: dict[str, AnyArray] = {name: getattr(self, name) for name in _DTYPES}
         texts = {

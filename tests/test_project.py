@@ -72,6 +72,7 @@ ORDER = [
     "geoquant.torch.autoencoder_training",
     "geoquant.torch.probes",
     "geoquant.torch.vae_adapter",
+    "geoquant.torch.layers",
     "geoquant.torch.quantizer",
     "geoquant.torch.multistage_quantizer",
     "geoquant.torch.reconstruction",
@@ -90,7 +91,6 @@ ORDER = [
 #: Listed for the order of the design, not yet written.
 PLANNED = {
     "geoquant.distributed",
-    "geoquant.explorer",
     "geoquant.formats",
 }
 

@@ -30,6 +30,7 @@ STORY = [
     "assign",
     "inspect",
     "compare",
+    "explore",
     "export",
     "reconstruct",
     "prior",
