@@ -237,7 +237,8 @@ def _card(
     codebook: Codebook | MultistageCodebook,
     share_of_others: float | None,
 ) -> Card:
-    facts = {"numbers of a latent": f"{codebook.dim}", "codes": f"{codebook.n_codes}"}
+    n_codes = " × ".join(map(str, np.atleast_1d(codebook.n_codes)))
+    facts = {"numbers of a latent": f"{codebook.dim}", "codes": n_codes}
     if share_of_others is not None:
         facts["latents to which the codebook itself gives another code"] = f"{share_of_others:.1%}"
     return Card(

@@ -176,6 +176,8 @@ def test_folder_loads_by_its_own_words(
     text = (tmp_path / "module" / "README.md").read_text()
     assert text.startswith("---\nlibrary_name: vector-quantize-pytorch\n")
     assert "gives another code | 12.3% |" in text
+    sizes = {"single": "12", "stages": "6 × 5", "equal stages": "12 × 12"}
+    assert f"| codes | {sizes[kind]} |" in text
     module = run_usage(tmp_path / "module")["module"].eval()
     z = torch.from_numpy(random_latents(seed=3))
     assert torch.equal(module(z)[1], to_vector_quantize_pytorch(given).eval()(z)[1])
