@@ -72,6 +72,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "geoquant"
 html_static_path = ["static"]
 html_css_files = ["geoquant.css"]
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
@@ -86,4 +87,5 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "start": [], "tutorial": [], "method": []}
+ALONE = ("index", "start", "tutorial", "method", "reliability")
+html_sidebars = {page: [] for page in ALONE}
