@@ -52,7 +52,14 @@ setup: .venv/stamp  ## build the kernels and install everything into .venv
 	$(BIN)/pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: setup  ## quantize the digits of scikit-learn
+# Without what only developers need, so that a first look takes no longer than it has to.
+.venv/demo-stamp: pyproject.toml constraints.txt setup.py $(KERNELS)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt setuptools wheel pybind11
+	$(BIN)/pip install --quiet --no-build-isolation -c constraints.txt -e '.[plot]'
+	touch $@
+
+demo: .venv/demo-stamp  ## quantize the digits of scikit-learn, and look at what came out
 	$(BIN)/geoquant demo
 
 test: setup  ## run the tests and the examples in docstrings
