@@ -25,6 +25,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "command_help",
     "mathml",
+    "pages_of_the_tree",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["gallery"]
@@ -37,7 +38,12 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections say more
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": "BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, Module, "
+    "TransformerMixin, object, tuple, Exception",
+    "exclude-members": "get_metadata_routing, set_fit_request, set_output, set_score_request",
+}
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
@@ -54,6 +60,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 60,
+    "write_computation_times": False,
     "download_all_examples": False,
     "first_notebook_cell": "%matplotlib inline",
     "plot_gallery": "True",
@@ -65,11 +72,13 @@ html_theme = "pydata_sphinx_theme"
 html_title = "geoquant"
 html_static_path = ["static"]
 html_css_files = ["geoquant.css"]
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
     "logo": {"text": "geoquant"},
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 8,
+    "navbar_persistent": ["search-button"],
     "navigation_with_keys": False,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
@@ -78,4 +87,5 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "start": [], "tutorial": [], "method": []}
+ALONE = ("index", "start", "tutorial", "method", "reliability")
+html_sidebars = {page: [] for page in ALONE}

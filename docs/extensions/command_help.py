@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 def help_of(name: str) -> str:
     """The help of a command, or with an empty name of the program."""
-    with click.Context(cli, info_name="geoquant", terminal_width=90) as context:
+    settings = {"terminal_width": 90, **cli.context_settings}
+    with click.Context(cli, info_name="geoquant", **settings) as context:
         if not name:
             return cli.get_help(context)
         command = cli.get_command(context, name)
         if command is None:
             raise KeyError(name)
-        inner = click.Context(command, info_name=name, parent=context, terminal_width=90)
+        inner = click.Context(command, info_name=name, parent=context, **settings)
         return command.get_help(inner)
 
 

@@ -22,7 +22,8 @@ fits = [gq.fit_codebook(x, 12, n_neighbors=k, random_state=0) for k in numbers]
 
 # %%
 # Three things to look at: components before bridging; how far codes agree with those of the next
-# number of neighbours, by the adjusted Rand index; and the longest edge, which jumps when the graph leaves the sheet.
+# number of neighbours, by the adjusted Rand index; and the longest edge, which grows where the
+# graph leaves the sheet.
 
 components = [fit.n_components for fit in fits]
 longest = [fit.graph.lengths.max() for fit in fits]

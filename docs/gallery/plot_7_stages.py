@@ -22,8 +22,8 @@ fits = {
 print(fits["geodesic"].codes[:2])
 
 # %%
-# What is left after the first codes, and one image as it comes back after each of them. The error
-# of each stage was measured before the stages were fitted together; the last point is after that.
+# What is left after each stage, as it was fitted; afterwards all stages were fitted together, which
+# lowers the last point a little. Beside it, images as they come back from fewer and fewer codes.
 
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(10, 3.4), width_ratios=[2, 3], layout="constrained"

@@ -17,7 +17,7 @@ from geoquant.torch import VAE, GRUPrior, VAEAdapter, seeded, train_autoencoder,
 images = torch.tensor(load_digits().images[:, None] / 16, dtype=torch.float32)
 with seeded(0):
     vae = VAE(image_shape=(1, 8, 8), latent_dim=8, hidden_dim=128)
-train_autoencoder(vae, images, epochs=30, batch_size=64, learning_rate=3e-3)
+train_autoencoder(vae, images, epochs=15, batch_size=64, learning_rate=3e-3)
 adapter = VAEAdapter.wrap(vae)
 latents = adapter.encode_array(images)
 
@@ -27,7 +27,7 @@ latents = adapter.encode_array(images)
 fitted = gq.fit_multistage(latents, 32, 4, random_state=0)
 with seeded(0):
     prior = GRUPrior(32, 4)
-history = train_prior(prior, fitted.codes, epochs=30, learning_rate=1e-2)
+history = train_prior(prior, fitted.codes, epochs=12, learning_rate=1e-2)
 nats, even = history[-1]["loss"], 4 * np.log(32)
 print(f"{nats:.1f} nats an image; four even codes of 32 would take {even:.1f}")
 
