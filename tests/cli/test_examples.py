@@ -29,6 +29,7 @@ STORY = [
     "assign",
     "inspect",
     "compare",
+    "report",
     "reconstruct",
     "prior",
     "sample",
