@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     cls=Command,
     examples=[
         "geoquant report latents.codebook.safetensors --latents latents.npy",
-        "geoquant report latents.codebook.safetensors --latents latents.npy --labels labels.npy "
-        "--model runs/vae --data mnist -o mnist.html",
+        "geoquant report latents.codebook.safetensors --latents new.npy --labels new.labels.npy "
+        "--model runs/vae --data mnist --split test -o new.html",
     ],
 )
 @click.argument("codebook_path", metavar="CODEBOOK", type=click.Path(path_type=Path))

@@ -213,7 +213,7 @@ def test_elbow_measures_what_it_says(fitted: FittedCodebook) -> None:
     # Both are local searches, which may end a little above the best.
     assert along.max() < 1.05
     assert np.median(along) < 1
-    assert np.median(straight) <= 1
+    assert np.median(straight) < 1.01
     variance = arc().astype(np.float64).var(axis=0).sum()
     assert found.geodesic_distortion[0] == pytest.approx(variance, rel=1e-5)
     assert found.kmeans_distortion[0] == pytest.approx(variance, rel=1e-5)
