@@ -310,7 +310,7 @@ def fit_distinct(
             "recall_target": float(recall_target),
             **_metadata_of_result(graph, clustering, POWER[codewords]),
             **_metadata_of_options(random_state, options),
-            **({} if edge_outputs is None else {"edge_lengths": "outputs"}),
+            **_metadata_of_lengths(edge_outputs, n_neighbors),
         }
         n_asked = int(n_neighbors) if edge_outputs is None else 1
         codebook = _codebook(nodes, rows.weight, clustering, n_asked, metadata)
@@ -592,6 +592,7 @@ def _metadata_of_result(graph: Graph, clustering: Clustering, power: int) -> dic
         "power": power,
         "graph_recall": graph.recall,
         "inertia": clustering.inertia,
+        "inertia_history": list(clustering.inertia_history),
     }
 
 
@@ -600,6 +601,14 @@ def _metadata_of_options(random_state: Any, options: dict[str, Any]) -> dict[str
     is_seed = isinstance(random_state, int | np.integer)
     kept = {name: value for name, value in options.items() if name != "init"}
     return {"random_state": int(random_state) if is_seed else None, **kept}
+
+
+def _metadata_of_lengths(edge_outputs: object, n_neighbors: int) -> dict[str, Any]:
+    """Where edges were measured, if not among the latents."""
+    if edge_outputs is None:
+        return {}
+    # Such a codebook considers one anchor in assignment: its n_neighbors is not that of its graph.
+    return {"edge_lengths": "outputs", "graph_neighbors": int(n_neighbors)}
 
 
 def _with_init_nodes(options: dict[str, Any], rows: DistinctRows) -> dict[str, Any]:

@@ -96,12 +96,15 @@ def plot_codes(
 
 
 def plot_path_and_chord(
-    latents_2d: npt.ArrayLike, path: npt.ArrayLike, ax: Axes | None = None
+    latents_2d: npt.ArrayLike,
+    path: npt.ArrayLike,
+    ax: Axes | None = None,
+    *,
+    lengths: tuple[float, float] | None = None,
 ) -> Axes:
     """Draw a path along latents in the plane and the straight chord between its ends.
 
-    The legend gives both lengths, in the unit of `latents_2d` and as they are in the plane: if
-    `latents_2d` is a map of latents of more dimensions, these are not the lengths of the graph.
+    The legend gives both lengths.
 
     Parameters
     ----------
@@ -111,6 +114,9 @@ def plot_path_and_chord(
         At least two rows of `latents_2d` in order, such as `path_between` gives.
     ax : matplotlib.axes.Axes, optional
         Where to draw, with equal scales; a new figure by default.
+    lengths : tuple of two floats, optional
+        Of path and chord, where `latents_2d` is a map of latents of more dimensions. By default
+        those in the plane, in the unit of `latents_2d`.
 
     Returns
     -------
@@ -136,8 +142,10 @@ def plot_path_and_chord(
     if len(nodes) < 2:
         raise InputError("path must hold at least two nodes, its ends, found 1")
     ax = _axes(ax)
-    _draw_line(ax, "along the data", xy[nodes], linestyle="-")
-    _draw_line(ax, "straight", xy[nodes[[0, -1]]], linestyle=(0, (4, 2)))
+    lines = (xy[nodes], xy[nodes[[0, -1]]])
+    along, straight = lengths or map(_length, lines)
+    _draw_line(ax, f"along the data: {along:.2f}", lines[0], linestyle="-")
+    _draw_line(ax, f"straight: {straight:.2f}", lines[1], linestyle=(0, (4, 2)))
     ends = xy[nodes[[0, -1]]]
     ax.scatter(ends[:, 0], ends[:, 1], marker="s", s=60, c="white", edgecolors="black", zorder=6)
     ax.legend()
@@ -161,17 +169,21 @@ def _axes(ax: Axes | None) -> Axes:
     return ax
 
 
-def _draw_line(ax: Axes, name: str, points: npt.NDArray[np.float32], linestyle: Any) -> None:
-    """A black line on a white one, to be seen on every colour."""
+def _length(points: npt.NDArray[np.float32]) -> float:
+    """Of the line through points in order."""
     steps = np.diff(points.astype(np.float64), axis=0)
-    length = np.linalg.norm(steps, axis=1).sum()
+    return float(np.linalg.norm(steps, axis=1).sum())
+
+
+def _draw_line(ax: Axes, label: str, points: npt.NDArray[np.float32], linestyle: Any) -> None:
+    """A black line on a white one, to be seen on every colour."""
     ax.plot(
         *points.T,
         color="black",
         linewidth=2,
         linestyle=linestyle,
         zorder=5,
-        label=f"{name}: {length:.2f}",
+        label=label,
         path_effects=[Stroke(linewidth=4.5, foreground="white"), Normal()],
     )
 

@@ -30,6 +30,7 @@ STORY = [
     "assign",
     "inspect",
     "compare",
+    "report",
     "explore",
     "export",
     "reconstruct",
