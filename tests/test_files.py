@@ -30,7 +30,7 @@ from geoquant.files import (
     open_regular,
     read_json_object,
     read_safetensors,
-    safetensors_names,
+    safetensors_outlines,
     write_atomically,
     write_folder,
     write_npy,
@@ -718,7 +718,7 @@ def test_safetensors_round_trip(
     foreign, foreign_texts = read_safetensors(path)
     assert texts == foreign_texts == metadata
     assert set(ours) == set(theirs) == set(foreign) == set(arrays)
-    assert set(safetensors_names(path)) == set(arrays)
+    assert set(safetensors_outlines(path)) == set(arrays)
     for name, array in arrays.items():
         for loaded in (ours[name], theirs[name], foreign[name]):
             np.testing.assert_array_equal(loaded, array, strict=True)
@@ -840,9 +840,9 @@ def test_header_limit(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(with_header({"a": tensor()}, b"abcd"))
     (length,) = struct.unpack("<Q", path.read_bytes()[:8])
-    assert safetensors_names(path, max_header_bytes=length) == ["a"]
+    assert list(safetensors_outlines(path, max_header_bytes=length)) == ["a"]
     with pytest.raises(FileFormatError, match=f"at most {length - 1}"):
-        safetensors_names(path, max_header_bytes=length - 1)
+        safetensors_outlines(path, max_header_bytes=length - 1)
 
 
 def test_header_of_a_hundred_megabytes(tmp_path: Path) -> None:
