@@ -66,6 +66,17 @@ class LatentTable(ShortRepr):
         Place on a map.
     neighbors : Neighbors or None
         The nearest other latents, by place in this table.
+
+    Examples
+    --------
+    >>> import geoquant as gq
+    >>> from geoquant.export import latent_table
+    >>> book = gq.fit_codebook([[0.0], [1.0], [8.0], [9.0]], 2, random_state=0).codebook
+    >>> table = latent_table(book, labels=["a", "b", "c", "d"])
+    >>> table.columns(), list(table.code_columns())
+    (['code', 'distance', 'row', 'label'], ['code'])
+    >>> table.sample(2).labels.shape
+    (2,)
     """
 
     latents: Float32Array
@@ -83,13 +94,25 @@ class LatentTable(ShortRepr):
         return len(self.latents)
 
     def code_columns(self) -> dict[str, npt.NDArray[np.int32]]:
-        """Codes by the name of their column: "code", or "code_1", "code_2" ... of stages."""
+        """Codes by the name of their column.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n,), int32
+            "code", or "code_1", "code_2" and so on of stages.
+        """
         if self.codes.ndim == 1:
             return {"code": self.codes}
         return {f"code_{m}": column for m, column in enumerate(self.codes.T, 1)}
 
     def columns(self) -> list[str]:
-        """Names of the columns that `write_parquet` writes."""
+        """Names of the columns that `write_parquet` writes.
+
+        Returns
+        -------
+        list of str
+            In their order.
+        """
         places = [] if self.plane is None else ["x", "y"]
         more = {"label": self.labels, "image": self.images, "neighbors": self.neighbors}
         there = [name for name, column in more.items() if column is not None]

@@ -203,10 +203,12 @@ def to_diffusers_vq(
         Of one stage.
     freeze : bool, default=True
         Whether training leaves the codewords as they are.
-    beta, legacy, sane_index_shape
-        Of theirs: weight of the commitment; whether it is on the wrong term, as it once was;
-        whether indices have the shape of the sites. With its own defaults it does as it always
-        did, with these as its documentation says.
+    beta : float, default=0.25
+        Weight of the commitment.
+    legacy : bool, default=False
+        Whether it is put on the wrong term, as their module does unless it is told.
+    sane_index_shape : bool, default=True
+        Whether indices have the shape of the sites; theirs are flat unless it is told.
 
     Returns
     -------

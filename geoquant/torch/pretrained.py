@@ -82,6 +82,13 @@ class Pretrained(PyTorchModelHubMixin):
         Returns
         -------
         Card
+            Of the class, its configuration and its weights.
+
+        Examples
+        --------
+        >>> from geoquant.torch import VAE
+        >>> VAE(latent_dim=2).card().title
+        'VAE of geoquant'
         """
         name = type(self).__name__
         weights = self.state_dict().values()  # type: ignore[attr-defined]
@@ -97,7 +104,24 @@ class Pretrained(PyTorchModelHubMixin):
         )
 
     def generate_model_card(self, *args: Any, **options: Any) -> ModelCard:
-        """The card as Hugging Face's library has it; its own template is not used."""
+        """The card as Hugging Face's library has it; its own template is not used.
+
+        Parameters
+        ----------
+        *args, **options
+            For that template, and so for nothing.
+
+        Returns
+        -------
+        ModelCard
+            With the text of `card`.
+
+        Examples
+        --------
+        >>> from geoquant.torch import VAE
+        >>> VAE(latent_dim=2).generate_model_card().data.library_name
+        'geoquant'
+        """
         return ModelCard(self.card().text())
 
     def _more_usage(self) -> str:

@@ -424,7 +424,19 @@ class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
         return quantizer
 
     def card(self) -> Card:
-        """What the model card says; with anchors, what is measured on them as well."""
+        """What the model card says; with anchors, what is measured on them as well.
+
+        Returns
+        -------
+        Card
+            As for every model, and with the facts of the codebook.
+
+        Examples
+        --------
+        >>> from geoquant.torch import GeodesicQuantizer
+        >>> GeodesicQuantizer(2, 8).card().title
+        'GeodesicQuantizer of geoquant'
+        """
         card = super().card()
         if self.assignment != "geodesic":
             limit = "Latents get the nearest codeword in a straight line, not along the data."
