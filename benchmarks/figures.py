@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.table import read_results
+from benchmarks.table import Results, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from benchmarks.table import Results, Row
+    from benchmarks.table import Row
 
 STAGES = ("graph", "shortest_paths", "seeding", "swap", "assign", "fit", "quantizer")
 
@@ -35,6 +35,18 @@ FIGURES = {
     "threads-swap": "Two threads against one: swap",
     "assign": "Assign 10k new latents, 60k anchors: share of the time of faiss flat",
     "quantizer": "Quantizer forward, 60k × 20, K = 64: time over torch.cdist + argmin",
+}
+
+#: Those beside a peer, that a stranger asks for first: also where geoquant is behind.
+FOR_STRANGERS = {
+    "graph-60k": "Exact graph of 10 neighbours, 60k latents: share of the time of faiss flat",
+    "graph-1m": "The same, a million latents, recall ≥ 0.995: share of the time of faiss's IVF",
+    "source-60k": "Distances to the nearest of 64 centres, 60k latents: times as fast as SciPy",
+    "swap-share": "K-medoids, 60k latents, K = 64: share of the time of all pairs + FasterPAM",
+    "fit-kmeans10": "From file to codebook, 60k latents, K = 64: time over KMeans(n_init=10)",
+    "fit-kmeans1": "The same: time over KMeans(n_init=1)",
+    "million-time": "From file to codebook, a million latents, K = 1024",
+    "assign": "Codes of 10k new latents: share of the time of faiss flat",
 }
 
 
@@ -86,8 +98,6 @@ def figures(measured: Results, recorded: Results) -> list[Figure]:
 
 def read_all(folder: Path, stages: Iterable[str] = STAGES) -> Results:
     """The results of all stages in a folder, as if they were one."""
-    from benchmarks.table import Results
-
     parts = [read_results(folder / f"{stage}.json") for stage in stages]
     runs = {key: about for part in parts for key, about in part.runs.items()}
     return Results([row for part in parts for row in part.rows], runs)
@@ -105,6 +115,16 @@ def as_text(lines: Sequence[Figure]) -> str:
     n_short = sum(c[3] == "short" for c in cells)
     missing = len(cells) - n_passed - n_short
     return "\n".join([*out, "", f"{n_passed} PASS, {n_short} short, {missing} not measured"])
+
+
+def for_strangers(measured: Results) -> str:
+    """Few figures as a Markdown table, without what was aimed at."""
+    cells = {figure.text: figure.cells() for figure in figures(measured, Results())}
+    rows = []
+    for key, text in FOR_STRANGERS.items():
+        _, value, _, _, note = cells[FIGURES[key]]
+        rows.append(f"| {text} | {value} | {note} |")
+    return "\n".join(["| | measured | behind it |", "|---|---|---|", *rows])
 
 
 def as_markdown(lines: Sequence[Figure]) -> str:

@@ -52,15 +52,27 @@ def short_machine_text(results: Results) -> str:
 
 
 def readme_block(results: Results) -> str:
-    """The figures and both plots."""
+    """What a stranger asks for, and one plot."""
+    return "\n\n".join(
+        [
+            short_machine_text(results),
+            figures.for_strangers(results),
+            f"![Time of a whole fit against the number of latents, for geoquant and its peers]"
+            f"(docs/images/{plots.TIME_PLOT})",
+        ]
+    )
+
+
+def figures_block(results: Results) -> str:
+    """Every figure with what was aimed at, and both plots."""
     return "\n\n".join(
         [
             short_machine_text(results),
             figures.as_markdown(figures.figures(results, table.Results())),
             f"![Time of a whole fit against the number of latents, for geoquant and its peers]"
-            f"(docs/images/{plots.TIME_PLOT})",
+            f"(../docs/images/{plots.TIME_PLOT})",
             f"![Energy over the best known against time, for geoquant and its peers]"
-            f"(docs/images/{plots.QUALITY_PLOT})",
+            f"(../docs/images/{plots.QUALITY_PLOT})",
         ]
     )
 
@@ -77,6 +89,7 @@ def write(folder: Path) -> None:
         raise NotAvailable(f"{folder} holds no results; run make bench-full first")
     plots.draw_all(results.rows, IMAGES)
     table.replace_block(README, "bench", readme_block(results))
+    table.replace_block(OWN_README, "figures", figures_block(results))
     table.replace_block(OWN_README, "stages", stage_block(results))
     file = folder / "bounds.json"
     if file.is_file():

@@ -15,7 +15,7 @@ bool takes_label(CentreId offered, CentreId kept, bool is_from_predecessor) {
 }  // namespace
 
 NearestSourceSearch::NearestSourceSearch(const CsrGraph& graph)
-    : graph_(graph), nearest_(static_cast<std::size_t>(graph.n_nodes)), queue_(graph) {}
+    : nearest_(static_cast<std::size_t>(graph.n_nodes)), queue_(graph) {}
 
 const std::vector<NearestSource>& NearestSourceSearch::from(const std::vector<NodeId>& sources,
                                                             RunControl& control) {

@@ -35,7 +35,6 @@ class NearestSourceSearch {
   const std::vector<NearestSource>& from(const std::vector<NodeId>& sources, RunControl& control);
 
  private:
-  CsrGraph graph_;
   std::vector<NearestSource> nearest_;
   BucketQueue<NodeId> queue_;
 };

@@ -152,6 +152,53 @@ def write_together(files: Mapping[PathLike, Bytes | Iterable[Bytes]]) -> None:
                 _sync_folder(folder)
 
 
+def write_folder(folder: PathLike, files: Mapping[str, Bytes | Iterable[Bytes]]) -> None:
+    """Write files into a folder, none of them unless all can be written.
+
+    Parameters
+    ----------
+    folder : str or PathLike
+        Made if it is not there, and removed again where the files cannot be written. What else
+        it holds stays.
+    files : mapping of str to bytes-like or iterable of bytes-like
+        Content by name, as for `write_together`.
+
+    Raises
+    ------
+    ResourceError, OSError
+        As `write_atomically`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from geoquant.files import write_folder
+    >>> with tempfile.TemporaryDirectory() as above:
+    ...     folder = pathlib.Path(above, "new", "model")
+    ...     write_folder(folder, {"config.json": b"{}"})
+    ...     (folder / "config.json").read_bytes()
+    b'{}'
+    """
+    made = _missing_folders(folder)
+    try:
+        with system_errors_name(folder):
+            os.makedirs(folder, exist_ok=True)
+        write_together({os.path.join(folder, name): data for name, data in files.items()})
+    except BaseException:
+        for path in made:
+            with suppress(OSError):
+                os.rmdir(path)
+        raise
+
+
+def _missing_folders(folder: PathLike) -> list[str]:
+    """The folder and those above it that are not there, the deepest first."""
+    missing, path = [], os.path.abspath(folder)
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    return missing
+
+
 def _target(path: PathLike) -> str:
     """The file that is replaced, links followed."""
     try:

@@ -61,6 +61,13 @@ class FittedCodebook(ShortRepr):
         On the nodes of the graph.
     seconds : dict of str to float
         Wall time of each stage, in order.
+
+    Examples
+    --------
+    >>> import geoquant as gq
+    >>> fitted = gq.fit_codebook([[0.0], [1.0], [8.0], [9.0]], 2, random_state=0)
+    >>> fitted.codes.shape, fitted.n_components, list(fitted.seconds)
+    ((4,), 1, ['graph', 'clustering', 'codebook'])
     """
 
     codebook: Codebook

@@ -268,7 +268,7 @@ def read_latents(path: PathLike, key: str | None = None, *, mapped: bool = True)
 
     Returns
     -------
-    ndarray
+    ndarray of any shape and dtype
         As stored. A mapped array is read-only, and its file must stay as it is while it is in
         use: if it becomes shorter, the system ends the process (SIGBUS).
 

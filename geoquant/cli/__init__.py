@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from geoquant.cli.assign import assign
+from geoquant.cli.command import Commands
 from geoquant.cli.compare import compare
+from geoquant.cli.completion import completed, completion
 from geoquant.cli.demo import demo
 from geoquant.cli.doctor import doctor
 from geoquant.cli.encode import encode
+from geoquant.cli.explore import explore
+from geoquant.cli.export import export
 from geoquant.cli.fit import fit
 from geoquant.cli.inspect import inspect
 from geoquant.cli.prior import prior
@@ -49,37 +53,28 @@ class HungUp(Terminated):
     exit_code, what = 129, "hung up"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    examples=[
+        "geoquant demo",
+        "geoquant fit latents.npy -k 64",
+        "geoquant assign new.npy --codebook latents.codebook.safetensors -o new.codes.npy",
+    ],
+)
 @click.version_option(package_name="geoquant")
 # Read by main(), which is what catches errors.
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def cli() -> None:
-    r"""Discrete codes for latents, measured along the data manifold.
+    """Discrete codes for latents, measured along the data manifold.
 
-    \b
-    geoquant fit latents.npy -k 64
-    geoquant assign new.npy --codebook latents.codebook.safetensors -o new.codes.npy
-    geoquant inspect latents.codebook.safetensors
-    geoquant compare a.codebook.safetensors b.codebook.safetensors --latents new.npy
-
-    With PyTorch: train and encode before, reconstruct, prior and sample after.
+    `geoquant COMMAND --help` has the options of a command, and examples.
     """
 
 
-for command in (
-    train,
-    encode,
-    fit,
-    assign,
-    inspect,
-    compare,
-    reconstruct,
-    prior,
-    sample,
-    demo,
-    doctor,
-):
-    cli.add_command(command)
+cli.add_section("Start", [demo, doctor, completion])
+cli.add_section("Codes of latents", [fit, assign, inspect, compare, explore, export])
+cli.add_section("With PyTorch", [train, encode, reconstruct, prior, sample])
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -91,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         Arguments without the program's name; default: those of the process.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if (answered := completed(cli)) is not None:
+        sys.exit(answered)
     try:
         # click would turn a closed pipe into exit code 1.
         with _tidy_end(), cli.make_context("geoquant", list(arguments)) as context:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from geoquant.cli.command import Command
 from geoquant.cli.fit_decoder import images_of, model_options
 from geoquant.cli.options import (
     beside,
     check_outputs,
-    json_option,
     key_option,
     latents_argument,
     load_latents,
     n_jobs_option,
-    quiet_option,
+    output_options,
 )
 from geoquant.errors import InputError
 
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from geoquant.multistage import MultistageCodebook
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant assign new.npy --codebook latents.codebook.safetensors -o new.codes.npy",
+    ],
+)
 @latents_argument
 @click.option(
     "--codebook",
@@ -55,8 +60,7 @@ if TYPE_CHECKING:
 @model_options("Folder of a model: codes whose decoded images are best among the nearest.")
 @key_option
 @n_jobs_option
-@json_option
-@quiet_option
+@output_options
 def assign(
     latents_path: Path,
     codebook_path: Path,

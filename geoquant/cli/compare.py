@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geoquant.cli.command import Command
 from geoquant.cli.fit_decoder import images_of, model_options
 from geoquant.cli.options import (
-    json_option,
     key_option,
     load_labels,
     load_latents,
     n_jobs_option,
+    output_options,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
     AnyCodebook = Codebook | MultistageCodebook
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant compare latents.codebook.safetensors four.codebook.safetensors --latents new.npy",
+        "geoquant compare latents.codebook.safetensors decoded.codebook.safetensors "
+        "--latents new.npy --model runs/vae",
+    ],
+)
 @click.argument("first_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
 @click.argument("second_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
 @click.option(
@@ -48,7 +56,7 @@ if TYPE_CHECKING:
 @model_options("Folder of the model of the latents: compare what it decodes of the codes.")
 @key_option
 @n_jobs_option
-@json_option
+@output_options
 def compare(
     first_path: Path,
     second_path: Path,
@@ -60,12 +68,11 @@ def compare(
     key: str | None,
     n_jobs: int | None,
     as_json: bool,
+    quiet: bool,
 ) -> None:
-    r"""Show two codebooks side by side: use, error, and how far their codes agree.
+    """Show two codebooks side by side on the same latents.
 
-    \b
-    geoquant compare a.codebook.safetensors b.codebook.safetensors --latents new.npy
-    geoquant compare a.safetensors b.safetensors --latents z.npy --model runs/vae --data mnist
+    Use, error, and how far their codes agree.
     """
     if model_path is None and (data is not None or split is not None):
         hint = "--split" if data is None else "--data"
@@ -85,8 +92,8 @@ def compare(
         named = {"first": {"codebook": str(first_path)} | facts[0]}
         named |= {"second": {"codebook": str(second_path)} | facts[1]}
         click.echo(json.dumps({"schema_version": 1, **agreement, **named}))
-        return
-    _print_table((first_path, second_path), facts, agreement)
+    elif not quiet:
+        _print_table((first_path, second_path), facts, agreement)
 
 
 def _codebook_for(path: Path, latents: npt.NDArray[np.float32]) -> AnyCodebook:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from geoquant.cli.command import Command
 from geoquant.cli.options import (
     check_outputs,
     data_option,
     download_option,
-    json_option,
     limit_option,
     model_option,
-    quiet_option,
+    output_options,
     split_option,
 )
 
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from geoquant.torch import VAE, VQVAE, ImageSet, NamedAutoencoder
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant encode --model runs/vae --data mnist -o latents.npy",
+        "geoquant encode --model runs/vae --data mnist --split test -o new.npy "
+        "--labels-output new.labels.npy",
+    ],
+)
 @model_option
 @data_option
 @split_option("train")
@@ -42,8 +49,7 @@ if TYPE_CHECKING:
     default=None,
     help="Where the classes of the images go, an .npy [default: nowhere].",
 )
-@json_option
-@quiet_option
+@output_options
 def encode(
     model_path: Path,
     data: str,
@@ -55,7 +61,10 @@ def encode(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Give each image its latent: the mean, where a model gives a distribution."""
+    """Give each image its latent.
+
+    The mean, where a model gives a distribution.
+    """
     from geoquant.files import npy_blocks, write_together
     from geoquant.torch import VAEAdapter, load_model
 

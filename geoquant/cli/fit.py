@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from geoquant.cli.command import Command
 from geoquant.cli.fit_decoder import decoder_options, refitted, taken_decoder_options
 from geoquant.cli.fit_stages import (
     CodeCounts,
@@ -19,13 +20,12 @@ from geoquant.cli.options import (
     beside,
     check_outputs,
     going_on_after_stages,
-    json_option,
     key_option,
     latents_argument,
     load_latents,
     max_memory_option,
     n_jobs_option,
-    quiet_option,
+    output_options,
     write_fitted,
 )
 
@@ -58,7 +58,16 @@ def _default_algorithm() -> str:
     return str(signature(geodesic_kmedoids).parameters["algorithm"].default)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant fit latents.npy -k 64",
+        "geoquant fit latents.npy -k 64 --estimate",
+        "geoquant fit latents.npy -k 64 --stages 4 -o four.codebook.safetensors",
+        "geoquant fit latents.npy -k 64 --codewords decoder --model runs/vae --data "
+        "mnist -o decoded.codebook.safetensors",
+    ],
+)
 @latents_argument
 @click.option(
     "-k",
@@ -131,8 +140,7 @@ def _default_algorithm() -> str:
     is_flag=True,
     help="Say what memory and time the fit would take, and do not begin it.",
 )
-@json_option
-@quiet_option
+@output_options
 def fit(
     latents_path: Path,
     anchors: int | None,
@@ -146,7 +154,7 @@ def fit(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Make a codebook of the latents in a file (.npy, .npz or .safetensors)."""
+    """Make a codebook of the latents in a file."""
     codebook_path = output or beside(latents_path, _CODEBOOK_SUFFIX)
     codes_path = codes_beside(codebook_path)
     stages = taken_stage_options(options)

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from geoquant.cli.options import json_option
+from geoquant.cli.command import Command
+from geoquant.cli.options import output_options
 
 if TYPE_CHECKING:
     from geoquant.codebook import Codebook
     from geoquant.multistage import MultistageCodebook
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant inspect latents.codebook.safetensors",
+        "geoquant inspect latents.codebook.safetensors --json",
+    ],
+)
 @click.argument("codebook_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
-@json_option
-def inspect(codebook_path: Path, as_json: bool) -> None:
-    """Show what a codebook holds and how it was made; the file is verified on the way."""
+@output_options
+def inspect(codebook_path: Path, as_json: bool, quiet: bool) -> None:
+    """Show what a codebook holds and how it was made.
+
+    The file is verified on the way.
+    """
+    from geoquant.codebook import codebook_file
     from geoquant.multistage import MultistageCodebook, load_codebook
 
     book = load_codebook(codebook_path)
     facts = _facts_of_stages(book) if isinstance(book, MultistageCodebook) else _facts(book)
-    facts |= {"bytes": codebook_path.stat().st_size}
+    facts |= {"bytes": os.path.getsize(codebook_file(codebook_path))}
     if as_json:
         click.echo(json.dumps({"schema_version": 1, **facts}))
+        return
+    if quiet:
         return
     width = max(map(len, facts))
     for name, value in facts.items():

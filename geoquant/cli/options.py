@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +62,49 @@ n_jobs_option: Decorator = click.option(
     default=None,
     help="Threads [default: every core]. Never shows in results.",
 )
-json_option: Decorator = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else."
-)
-quiet_option: Decorator = click.option(
-    "-q", "--quiet", is_flag=True, help="Print nothing but errors."
-)
+
+#: What a command prints on stdout.
+FORMATS = ("auto", "human", "json", "quiet")
+FORMAT_VARIABLE = "GEOQUANT_FORMAT"
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose what is printed; the command learns `as_json` and `quiet`."""
+
+    @click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(FORMATS),
+        default="auto",
+        show_default=True,
+        help="human: a table; json: one JSON object and nothing else on stdout; quiet: nothing "
+        f"but errors; auto: what the variable {FORMAT_VARIABLE} says, or else human.",
+    )
+    @click.option("--json", "wants_json", is_flag=True, help="The same as --format json.")
+    @click.option("-q", "--quiet", "wants_quiet", is_flag=True, help="--format quiet.")
+    @wraps(command)
+    def with_format(
+        *args: Any, output_format: str, wants_json: bool, wants_quiet: bool, **options: Any
+    ) -> Any:
+        chosen = _chosen_format(output_format, wants_json, wants_quiet)
+        return command(*args, as_json=chosen == "json", quiet=chosen == "quiet", **options)
+
+    return with_format
+
+
+def _chosen_format(output_format: str, wants_json: bool, wants_quiet: bool) -> str:
+    """One format of what the options and the environment say."""
+    asked = {"json": wants_json, "quiet": wants_quiet, output_format: output_format != "auto"}
+    chosen = [name for name, is_asked in asked.items() if is_asked]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(sorted(chosen))} were both asked for; choose one")
+    found = chosen[0] if chosen else os.environ.get(FORMAT_VARIABLE) or "human"
+    if found not in FORMATS:
+        raise click.UsageError(
+            f"the variable {FORMAT_VARIABLE} must be one of {', '.join(FORMATS)}, found {found!r}"
+        )
+    return "human" if found == "auto" else found
+
 
 data_option: Decorator = click.option(
     "--data",

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from geoquant.cli.command import Command
 from geoquant.cli.options import (
     going_on_later,
-    json_option,
     load_codes,
     new_model_folder,
-    quiet_option,
+    output_options,
 )
 
 if TYPE_CHECKING:
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant prior latents.codes.npy --codebook latents.codebook.safetensors -o runs/prior",
+    ],
+)
 @click.argument("codes_path", metavar="CODES", type=click.Path(path_type=Path))
 @click.option(
     "--codebook",
@@ -70,8 +75,7 @@ if TYPE_CHECKING:
     show_default=True,
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@json_option
-@quiet_option
+@output_options
 def prior(
     codes_path: Path,
     codebook_path: Path,
@@ -87,7 +91,10 @@ def prior(
     quiet: bool,
     **training: Any,
 ) -> None:
-    """Learn which codes go together, and how many nats an image's codes cost."""
+    """Learn which codes go together.
+
+    And how many nats the codes of an image cost.
+    """
     from geoquant.cli.progress_bar import ProgressBar
     from geoquant.multistage import MultistageCodebook, load_codebook
     from geoquant.torch import GRUPrior, mean_nats, seeded, train_prior

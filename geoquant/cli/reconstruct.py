@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from geoquant.cli.command import Command
 from geoquant.cli.encode import images_for
 from geoquant.cli.options import (
     check_outputs,
     data_option,
     download_option,
-    json_option,
     model_option,
-    quiet_option,
+    output_options,
     split_option,
 )
 
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 _ROWS = ("images", "from latents", "from codes")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant reconstruct --model runs/vae --codebook latents.codebook.safetensors "
+        "--data mnist -o rows.png",
+    ],
+)
 @model_option
 @data_option
 @split_option("test")
@@ -54,8 +60,7 @@ _ROWS = ("images", "from latents", "from codes")
 @click.option(
     "--output-npy", "with_npy", is_flag=True, help="Write the rows beside it as .npy too."
 )
-@json_option
-@quiet_option
+@output_options
 def reconstruct(
     model_path: Path,
     data: str,
@@ -68,7 +73,9 @@ def reconstruct(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Show what a model makes of the first images, before and after quantization.
+    """Show images before and after quantization.
+
+    What a model makes of the first images, of their latents and of their codes.
 
     Codes of a codebook that was fitted through a decoder are chosen by their images.
     """

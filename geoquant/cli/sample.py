@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geoquant.cli.options import check_outputs, json_option, quiet_option
+from geoquant.cli.command import Command
+from geoquant.cli.options import check_outputs, output_options
 from geoquant.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant sample --prior runs/prior --codebook latents.codebook.safetensors "
+        "--model runs/vae -n 100 -o samples.png",
+    ],
+)
 @click.option(
     "--prior",
     "prior_path",
@@ -59,8 +66,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The grid of images; the images and their codes go beside it as .npy.",
 )
-@json_option
-@quiet_option
+@output_options
 def sample(
     prior_path: Path,
     codebook_path: Path,
@@ -73,7 +79,10 @@ def sample(
     quiet: bool,
     **limits: Any,
 ) -> None:
-    """Draw codes from a prior and decode them: a grid as PNG, images and codes as .npy."""
+    """Draw codes from a prior and decode them.
+
+    Writes a grid as PNG, images and codes as .npy.
+    """
     from geoquant.files import npy_blocks, write_together
     from geoquant.multistage import load_codebook
     from geoquant.pictures import png_of_grid

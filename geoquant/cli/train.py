@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geoquant.cli.command import Command
 from geoquant.cli.options import (
     data_option,
     download_option,
     going_on_later,
-    json_option,
     limit_option,
     new_model_folder,
-    quiet_option,
+    output_options,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +50,13 @@ _OPTIONS_OF: dict[str, dict[str, str]] = {
 _BLOCK_ROWS = 1000
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "geoquant train vae --data mnist -o runs/vae",
+        "geoquant train ae --data images/ --network residual --bottleneck zero-pull -o runs/ae",
+    ],
+)
 @click.argument("kind", type=click.Choice(list(_EPOCHS)))
 @data_option
 @click.option(
@@ -141,8 +147,7 @@ _BLOCK_ROWS = 1000
 @limit_option
 @download_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@json_option
-@quiet_option
+@output_options
 def train(
     kind: str,
     data: str,
@@ -159,7 +164,10 @@ def train(
     quiet: bool,
     **sizes: Any,
 ) -> None:
-    """Train an autoencoder on images, and measure it on those kept for testing."""
+    """Train an autoencoder on images.
+
+    It is measured on those kept for testing.
+    """
     sizes = _sizes_of_kind(kind, sizes)
 
     from geoquant.cli.progress_bar import ProgressBar

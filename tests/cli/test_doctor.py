@@ -6,13 +6,16 @@ import json
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from geoquant import _core
 from geoquant.estimate import estimate_fit
 from tests.cli.conftest import assert_usage_error
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Run = Callable[..., Any]
 module = sys.modules["geoquant.cli.doctor"]  # the package has the command by this name
@@ -46,8 +49,13 @@ def test_says_it_in_words(run: Run) -> None:
         ({"available_bytes": 10}, "more memory than is available"),
         ({"kernels": "debug"}, "a debug build"),
         ({"instruction_set": "portable"}, "no AVX2"),
-        ({"versions": {"torch": None, "matplotlib": "3"}}, "not installed: torch (geoquant.torch"),
+        (
+            {"versions": dict.fromkeys(module._OPTIONAL, "1") | {"torch": None}},
+            "not installed: torch (geoquant.torch",
+        ),
         ({"available_bytes": None}, ""),
+        ({"thread_pools": None}, "cannot be loaded in one process"),
+        ({"thread_pools": [{"user_api": "openmp"}] * 2}, "2 copies of OpenMP"),
     ],
 )
 def test_advice(changes: dict[str, Any], said: str) -> None:
@@ -57,7 +65,8 @@ def test_advice(changes: dict[str, Any], said: str) -> None:
         "fit": {"bytes": 50},
         "kernels": "release",
         "instruction_set": "avx2",
-        "versions": {"torch": "2", "matplotlib": "3"},
+        "versions": dict.fromkeys(module._OPTIONAL, "1"),
+        "thread_pools": [{"user_api": "openmp"}, {"user_api": "blas"}],
     }
     assert module._advice(well) == []
     advice = module._advice(well | changes)
@@ -76,3 +85,27 @@ def test_what_is_missing_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 def test_more_codes_than_latents(run: Run) -> None:
     """No such fit is estimated."""
     assert_usage_error(run("doctor", "-n", 10, "-k", 11), "-k", "at most 10")
+
+
+def test_thread_pools_of_what_is_loaded_together(run: Run) -> None:
+    """NumPy's BLAS is among them, with what is needed to tell copies apart."""
+    pools = module._thread_pools()
+    assert "blas" in {pool["user_api"] for pool in pools}
+    assert all(pool["num_threads"] >= 1 and pool["filepath"] for pool in pools)
+
+
+@pytest.mark.parametrize("code", ["import os; os.abort()", "print('{')", "raise SystemExit(3)"])
+def test_libraries_that_end_the_process(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """The doctor survives them, and says so."""
+    monkeypatch.setattr(module, "_LOAD_TOGETHER", code)
+    assert module._thread_pools() is None
+
+
+def test_caches(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Where data are looked for, and whether the folder is there."""
+    monkeypatch.delenv("GEOQUANT_DATA", raising=False)
+    assert module._caches()["GEOQUANT_DATA"] == "not set"
+    monkeypatch.setenv("GEOQUANT_DATA", "nowhere")
+    assert module._caches()["GEOQUANT_DATA"] == "nowhere, not there yet"
+    monkeypatch.setenv("GEOQUANT_DATA", str(folder))
+    assert module._caches()["GEOQUANT_DATA"] == str(folder)
