@@ -25,7 +25,7 @@ LIBRARIES = {
     "a.parquet": ("pyarrow", "io"),
     "a.feather": ("pyarrow", "io"),
     "a.h5": ("h5py", "io"),
-    "a.zarr": ("numcodecs", "io"),
+    "a.zarr": ("google_crc32c", "io"),
     "a.pt": ("torch", "torch"),
     "saved": ("pyarrow", "io"),
 }
