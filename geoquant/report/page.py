@@ -46,12 +46,29 @@ def write_report(
     ----------
     path : str or PathLike
         The file; an older one is replaced.
-    codebook, latents, labels, decode, images, coordinates, inertia_history
-        As for `study_codebook`.
+    codebook : Codebook or MultistageCodebook
+        Of several stages, the first is shown, and the error of all.
+    latents : array-like of shape (n, d), float
+        The latents it was fitted on, or others of the same kind.
+    labels : array-like of shape (n,), int or str, optional
+        A class of each latent.
+    decode : callable, optional
+        From latents (n, d) to images (n, C, H, W), in [0, 1].
+    images : array-like of shape (n, C, H, W), float or bytes, optional
+        What was encoded, for `decode` to be compared with.
+    coordinates : array-like of shape (n, 2), float, optional
+        A map of the latents to the plane, if they are those that the codebook was fitted on;
+        `geoquant.plane.plane_map` by default.
+    inertia_history : array-like of shape (n_steps,), float, optional
+        Energy after each step of the fit; by default what the codebook's metadata holds.
     title : str, default="codebook"
         What the page is about; any text.
-    random_state, n_jobs, progress
-        As for `study_codebook`.
+    random_state : int, default=0
+        Seed of samples and comparisons.
+    n_jobs : int, optional
+        Threads, all by default.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``; may raise to stop.
 
     Returns
     -------

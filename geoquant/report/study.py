@@ -46,7 +46,7 @@ _N_COLUMNS = 8
 class Study(ShortRepr):
     """Numbers and arrays of a report.
 
-    Attributes
+    Parameters
     ----------
     numbers : dict
         All that is said in numbers, in terms of JSON.
@@ -60,15 +60,26 @@ class Study(ShortRepr):
         Errors over the number of codes.
     stability : Stability or None
         Codes over the number of neighbours.
-    shown : ndarray of int64
+    shown : ndarray of shape (n_shown,), int64
         Codes in the order in which they are shown.
     path : Path
         Between two centres.
     coordinates : ndarray of shape (n_nodes, 2), float32
         Map of the nodes to the plane.
     images : dict of str to ndarray of shape (n, C, H, W), float32
-        Empty without a decoder: ``"codebook"`` in the order of `shown`; ``"path"`` and
-        ``"chord"``; the rows of reconstructions by their names.
+        Empty without a decoder: ``"codebook"`` in the order of `shown`, ``"path"`` and
+        ``"chord"``.
+    rows : dict of str to ndarray of shape (n, C, H, W), float32
+        Empty without a decoder: rows of reconstructions of the same latents, by their names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import geoquant as gq
+    >>> from geoquant.report import study_codebook
+    >>> x = np.arange(40, dtype=np.float32)[:, None]
+    >>> study_codebook(gq.fit_codebook(x, 4, random_state=0).codebook, x).shown.shape
+    (4,)
     """
 
     numbers: dict[str, Any]
@@ -104,18 +115,18 @@ def study_codebook(
     ----------
     codebook : Codebook or MultistageCodebook
         Of several stages, the first is shown, and the error of all.
-    latents : array-like of shape (n, d)
+    latents : array-like of shape (n, d), float
         The latents it was fitted on, or others of the same kind.
-    labels : array-like of shape (n,), optional
-        A class of each latent; integers or strings.
+    labels : array-like of shape (n,), int or str, optional
+        A class of each latent.
     decode : callable, optional
         From latents (n, d) to images (n, C, H, W), in [0, 1].
-    images : array-like of shape (n, C, H, W), optional
+    images : array-like of shape (n, C, H, W), float or bytes, optional
         What was encoded, for `decode` to be compared with.
-    coordinates : array-like of shape (n, 2), optional
+    coordinates : array-like of shape (n, 2), float, optional
         A map of the latents to the plane, if they are those that the codebook was fitted on;
         `geoquant.plane.plane_map` by default.
-    inertia_history : array-like of float, optional
+    inertia_history : array-like of shape (n_steps,), float, optional
         Energy after each step of the fit; by default what the codebook's metadata holds.
     random_state : int, default=0
         Seed of samples and comparisons.

@@ -29,6 +29,12 @@ class Verdict(NamedTuple):
     points : tuple of str
         On what ground, and what number of codes and of neighbours the data suggest; one sentence
         or a few each.
+
+    Examples
+    --------
+    >>> from geoquant.report import Verdict
+    >>> Verdict("Plain KMeans would do here.", ()).headline
+    'Plain KMeans would do here.'
     """
 
     headline: str
