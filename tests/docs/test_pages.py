@@ -76,9 +76,14 @@ def imported(page_blocks: list[Block]) -> set[str]:
     called = {
         line[0] for block in page_blocks if block.language == "bash" for line in commands(block)
     }
-    with_torch = {"encode", "prior", "reconstruct", "sample", "train"}
-    needs_torch = "geoquant.torch" in python or called & with_torch
-    return names | ({"torch"} if needs_torch else set())
+    text = "\n".join(block.text for block in page_blocks if block.language in RUN)
+    needed = {
+        "torch": "geoquant.torch" in text or "runs/" in text or called & {"encode", "train"},
+        "matplotlib": "geoquant.report" in text or called & {"report"},
+        "pyarrow": "--to parquet" in text,
+        "vector_quantize_pytorch": "to_vector_quantize_pytorch" in text,
+    }
+    return names | {library for library, is_needed in needed.items() if is_needed}
 
 
 @contextlib.contextmanager

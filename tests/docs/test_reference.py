@@ -15,6 +15,8 @@ REFERENCE = ROOT / "docs" / "reference"
 MODULES = {
     "geoquant": "numpy",
     "geoquant.errors": "numpy",
+    "geoquant.explorer": "numpy",
+    "geoquant.export": "numpy",
     "geoquant.quality": "numpy",
     "geoquant.report": "matplotlib",
     "geoquant.torch": "torch",
