@@ -3,7 +3,7 @@
 try:
     from geoquant.report.images import plot_codebook, plot_frames, plot_reconstructions
     from geoquant.report.page import report_html, write_report
-    from geoquant.report.paths import plot_codes, plot_path_and_chord
+    from geoquant.report.paths import plot_classes, plot_codes, plot_path_and_chord
     from geoquant.report.plots import (
         plot_degrees,
         plot_distances,
@@ -27,6 +27,7 @@ except ModuleNotFoundError as error:
 __all__ = [
     "Study",
     "Verdict",
+    "plot_classes",
     "plot_codebook",
     "plot_codes",
     "plot_degrees",

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from geoquant.errors import InputError
-from geoquant.report.paths import plot_codes, plot_path_and_chord
+from geoquant.report.paths import MOST_POINTS, plot_codes, plot_path_and_chord
 from geoquant.report.subject import sample_of
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 #: Colours of the two kinds of codes, told apart by the colour-blind as well.
 GEODESIC, KMEANS = "#0072b2", "#d55e00"
 _GREY, _GREEN = "#8c8c8c", "#009e73"
-#: Points beyond which cells of the picture are drawn, not the points themselves.
-MOST_POINTS = 20_000
 _MARKERS = ("o", "s", "^", "D")
 #: From one colour to the other by way of tones that stand out from black and from white.
 _SHARES = LinearSegmentedColormap.from_list("shares", ["#3b87bd", "#b39b76", "#e2651f"])

@@ -13,6 +13,7 @@ from geoquant.report.images import (
     plot_frames,
     plot_reconstructions,
 )
+from geoquant.report.paths import CLASS_COLOURS, plot_classes
 from geoquant.report.plots import (
     plot_degrees,
     plot_distances,
@@ -249,7 +250,24 @@ def _map(found: Study) -> Section:
         ),
     )
     text = "" if subject.node_of_row is not None else "Drawn are the anchors of the codebook."
-    return Section("map", "How do the cells lie?", (picture,), text)
+    pictures = (picture, *_map_of_classes(found))
+    return Section("map", "How do the cells lie?", pictures, text)
+
+
+def _map_of_classes(found: Study) -> list[Picture]:
+    """The same map coloured by class, where there are few enough to be told apart."""
+    if found.labels is None or len(np.unique(found.labels)) > len(CLASS_COLOURS):
+        return []
+    labels = found.labels
+    n_classes = len(np.unique(labels))
+    return [
+        _picture(
+            "classes",
+            f"The same map, coloured by {n_classes} classes.",
+            "The same latents, coloured by their labels.",
+            lambda ax: plot_classes(found.coordinates, labels, ax),
+        )
+    ]
 
 
 def _frames(found: Study) -> Section:

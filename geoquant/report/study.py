@@ -71,6 +71,8 @@ class Study(ShortRepr):
         ``"chord"``.
     rows : dict of str to ndarray of shape (n, C, H, W), float32
         Empty without a decoder: rows of reconstructions of the same latents, by their names.
+    labels : ndarray of shape (n_nodes,), str, or None
+        The class of each node; None without labels, or where the latents are not the nodes.
 
     Examples
     --------
@@ -93,6 +95,7 @@ class Study(ShortRepr):
     coordinates: npt.NDArray[np.float32]
     images: dict[str, Images] = field(default_factory=dict)
     rows: dict[str, Images] = field(default_factory=dict)
+    labels: npt.NDArray[np.str_] | None = None
 
 
 @memory_errors_typed()
@@ -182,7 +185,10 @@ def study_codebook(
     numbers["stability"] = None if stable is None else stable._asdict()
     bend = _elbow(subject, progress, options)
     numbers["elbow"] = {**bend._asdict(), "knee": knee(bend.ks, bend.geodesic_energy)}
-    found = Study(numbers, subject, peer, edges, bend, stable, shown, path, xy)
+    named = None
+    if classes is not None and labels_of_nodes is not None:
+        named = np.asarray(classes[0])[labels_of_nodes]
+    found = Study(numbers, subject, peer, edges, bend, stable, shown, path, xy, labels=named)
     if isinstance(codebook, MultistageCodebook):
         numbers["stages"] = _stage_numbers(codebook, x[subject.rows], n_jobs)
     if decode is not None:

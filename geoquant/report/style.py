@@ -23,10 +23,11 @@ padding:.8rem 1.1rem;border-radius:.3rem}
 .verdict h2{font-size:1.3rem}
 .verdict ul{margin:.5rem 0 0;padding-left:1.1rem}
 .verdict li{margin:.35rem 0;max-width:78ch}
-.questions{display:grid;gap:0 2.5rem;
+.questions{display:grid;gap:0 2.5rem;grid-auto-flow:dense;align-items:start;
 grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
 section{border-top:1px solid var(--line);margin-top:1.6rem;padding-top:1.1rem;min-width:0}
 .wide{grid-column:1/-1}
+@media (min-width:56rem){#codes{grid-row:span 2}}
 .pictures{display:grid;gap:1.2rem 2.5rem;align-items:start;
 grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
 figure{margin:.6rem 0 0;min-width:0;max-width:34rem}

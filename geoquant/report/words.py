@@ -296,14 +296,7 @@ def _number_of_neighbors(numbers: Numbers) -> str:
     text = f"Number of neighbours: {_pieces(graph)} with k = {k}"
     if stable is None:
         return text + "; too few latents for so many codes to try others."
-    chance = stable["other_seed"]
-    others = [(m, a) for m, a in zip(stable["ks"], stable["agreement"], strict=True) if m != k]
-    tried = _listed([f"{a:.2f} with k = {m}" for m, a in others])
-    text += (
-        f". Codes of other graphs agree with its codes by an adjusted Rand index of {tried}; those "
-        f"of another seed by {chance:.2f} (on a sample of {stable['n_rows']:,} latents). "
-    )
-    return text + _advice_on_neighbors(numbers, others, chance)
+    return f"{text}. {_advice_on_neighbors(numbers)}"
 
 
 def _pieces(graph: Numbers) -> str:
@@ -313,7 +306,7 @@ def _pieces(graph: Numbers) -> str:
     return f"the graph was of {pieces} pieces, joined by bridges,"
 
 
-def _advice_on_neighbors(numbers: Numbers, others: list[tuple[int, float]], chance: float) -> str:
+def _advice_on_neighbors(numbers: Numbers) -> str:
     stable, k = numbers["stability"], numbers["graph"]["n_neighbors"]
     pieces = dict(zip(stable["ks"], stable["n_components"], strict=True))
     whole = [m for m in stable["ks"] if pieces[m] == 1]
@@ -321,25 +314,31 @@ def _advice_on_neighbors(numbers: Numbers, others: list[tuple[int, float]], chan
         return f"k = {whole[0]} gives one piece: take it, unless the gaps are real."
     if pieces[k] > 1:
         return "More neighbours do not join them: the gaps are real, or k has to grow further."
-    matters = [f"k = {m}" for m, a in others if a < chance - _SAME_RAND]
-    if not matters:
-        return f"That is no more than chance does, so k = {k} can stay."
-    gives = "gives" if len(matters) == 1 else "give"
-    text = f"So {_listed(matters)} {gives} other codes than chance would. "
+    chance = stable["other_seed"]
+    tried = [(m, a) for m, a in zip(stable["ks"], stable["agreement"], strict=True) if m != k]
+    moving = [(m, a) for m, a in tried if a < chance - _SAME_RAND]
+    if not moving:
+        return f"{_changes(tried)} no more than another seed ({chance:.2f}): k = {k} can stay."
+    text = f"{_changes(moving)} more than another seed ({chance:.2f})"
     if stable["majority_accuracy"] is None:
-        return (
-            text + f"Which are better, labels would tell; without them nothing speaks against {k}."
-        )
+        return f"{text}; which are better, labels would tell. Nothing speaks against {k}."
     return text + _best_told(stable, k)
+
+
+def _changes(tried: list[tuple[int, float]]) -> str:
+    """Which other numbers of neighbours change the codes, and how far, to be gone on with."""
+    numbers = _listed([f"k = {m}" for m, _ in tried])
+    rand = _listed([f"{a:.2f}" for _, a in tried])
+    change = "changes" if len(tried) == 1 else "change"
+    return f"{numbers} {change} the codes (adjusted Rand index {rand})"
 
 
 def _best_told(stable: Numbers, k: int) -> str:
     """The number of neighbours whose codes tell the labels best, beyond what a seed does."""
     told = dict(zip(stable["ks"], stable["majority_accuracy"], strict=False))
     by_seed = abs(stable["majority_accuracy"][-1] - told[k])
-    shown = _listed([f"{share:.1%} with k = {m}" for m, share in told.items()])
     best = max(told, key=lambda m: (told[m], m == k))
-    text = f"On the sample they tell the labels of {shown} ({by_seed:.1%} apart by seed): "
     if told[best] - told[k] > max(_SAME_SHARE, 2 * by_seed):
-        return text + f"the data suggest k = {best}."
-    return text + f"k = {k} can stay."
+        gain = f"{told[best]:.1%} against {told[k]:.1%}"
+        return f", and with k = {best} they tell the labels better ({gain}): the data suggest it."
+    return f", but they tell the labels no better: k = {k} can stay."
