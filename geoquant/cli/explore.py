@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,29 +17,13 @@ from geoquant.cli.options import (
     load_latents,
     n_jobs_option,
     output_options,
+    pixels_option,
 )
 from geoquant.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-
-class ImageShape(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
-    """Rows and columns, or channels before them: 28x28, 3x64x64."""
-
-    name = "shape"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int, int]:
-        """Give channels, rows and columns, or fail saying how to write them."""
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(?:([13])x)?([1-9]\d{0,3})x([1-9]\d{0,3})", value.strip())
-        if match is None:
-            self.fail(f"{value!r} is no shape of images such as 28x28 or 3x64x64", param, ctx)
-        return int(match[1] or 1), int(match[2]), int(match[3])
 
 
 @click.command(
@@ -89,12 +72,7 @@ class ImageShape(click.ParamType):  # type: ignore[type-arg]  # generic from cli
     default=None,
     help="An .npy of an image for each latent, bytes or floats in [0, 1].",
 )
-@click.option(
-    "--pixels",
-    type=ImageShape(),
-    default=None,
-    help="The latents are images themselves, of so many rows and columns: 28x28 or 3x64x64.",
-)
+@pixels_option
 @model_options("Folder of the model of the latents: show what it decodes.")
 @click.option(
     "--max-points",

@@ -50,6 +50,29 @@ class ByteCount(click.ParamType):  # type: ignore[type-arg]  # generic from clic
         return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
+class ImageShape(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
+    """Rows and columns, or channels before them: 28x28, 3x64x64."""
+
+    name = "shape"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int]:
+        """Give channels, rows and columns, or fail saying how to write them."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(?:([13])x)?([1-9]\d{0,3})x([1-9]\d{0,3})", value.strip())
+        if match is None:
+            self.fail(f"{value!r} is no shape of images such as 28x28 or 3x64x64", param, ctx)
+        return int(match[1] or 1), int(match[2]), int(match[3])
+
+
+pixels_option: Decorator = click.option(
+    "--pixels",
+    type=ImageShape(),
+    default=None,
+    help="The latents are images themselves, of so many rows and columns: 28x28 or 3x64x64.",
+)
 max_memory_option: Decorator = click.option(
     "--max-memory",
     type=ByteCount(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from geoquant.cli.options import (
     load_latents,
     n_jobs_option,
     output_options,
+    pixels_option,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     default=None,
     help="An .npy of a class for each latent: how far do codes agree with them?",
 )
+@pixels_option
 @model_options("Folder of the model of the latents: show what it decodes of codes and paths.")
 @click.option(
     "--map",
@@ -77,6 +80,7 @@ def report(
     data: str | None,
     split: str | None,
     map_path: Path | None,
+    pixels: tuple[int, int, int] | None,
     output: Path,
     key: str | None,
     n_jobs: int | None,
@@ -94,6 +98,8 @@ def report(
     if model_path is None and (data is not None or split is not None):
         hint = "--split" if data is None else "--data"
         raise click.BadParameter("is for images that --model decodes; give it", param_hint=hint)
+    if pixels is not None and model_path is not None:
+        raise click.UsageError("--pixels and --model were both given; give one of them")
     given = (codebook_path, latents_path, labels_path, map_path)
     check_outputs([output], inputs=[path for path in given if path is not None])
     book = load_codebook(codebook_path)
@@ -102,6 +108,8 @@ def report(
         "labels": None if labels_path is None else load_labels(labels_path, len(latents)),
         "coordinates": None if map_path is None else _coordinates(map_path, len(latents)),
     }
+    if pixels is not None:
+        options["decode"], options["images"] = _as_images(latents, pixels)
     if model_path is not None:
         options["decode"], options["images"] = _decoder(model_path, latents, data, split)
     with ProgressBar(enabled=not (quiet or as_json)) as progress:
@@ -133,6 +141,24 @@ def _coordinates(path: Path, n: int) -> npt.NDArray[np.float32]:
             f"{found.shape}"
         )
     return found
+
+
+def _as_images(
+    latents: npt.NDArray[np.float32], shape: tuple[int, int, int]
+) -> tuple[Decode, npt.NDArray[np.float32]]:
+    """What makes images of latents that are images, white where they are largest; and these."""
+    if math.prod(shape) != latents.shape[1]:
+        raise click.BadParameter(
+            f"must be of {latents.shape[1]} pixels, as many as a latent has numbers, found "
+            f"{math.prod(shape)}",
+            param_hint="--pixels",
+        )
+    white = max(1.0, float(latents.max()))
+
+    def decode(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return (x / white).clip(0, 1).reshape(-1, *shape)
+
+    return decode, decode(latents)
 
 
 def _decoder(

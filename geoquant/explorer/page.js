@@ -681,6 +681,10 @@ function drawStrip(id, frames) {
   frames.forEach((latent, i) => drawDecoded(context, latent, i * (width + gap), 0));
 }
 
+function stepsOf(path) {
+  return path.length === 2 ? "1 step" : `${path.length - 1} steps`;
+}
+
 function lengthOfPath(path) {
   return state.search.distance[path[path.length - 1]];
 }
@@ -701,11 +705,11 @@ function showRoute() {
   const path = currentPath();
   element("route").hidden = path === null;
   if (path === null) return;
-  const length = lengthOfPath(path), chord = chordOfPath(path), steps = path.length - 1;
+  const length = lengthOfPath(path), chord = chordOfPath(path);
   // For whoever reads the page by a program.
   Object.assign(element("route").dataset, { along: length, straight: chord });
   element("lengths").replaceChildren();
-  addLength("along the data", `${format(length)} in ${steps} ${steps === 1 ? "step" : "steps"}`, "");
+  addLength("along the data", `${format(length)} in ${stepsOf(path)}`, "");
   addLength("straight", format(chord), "dashed");
   if (chord > 0) addFact(element("lengths"), "how much longer", `${(length / chord).toFixed(2)} times`);
   showFrames(path);
@@ -768,7 +772,7 @@ function sayPath() {
   const path = currentPath();
   const length = format(lengthOfPath(path)), chord = format(chordOfPath(path));
   const [from, to] = [state.first, state.second].map((end) => codes.code[end]);
-  say(`From code ${from} to code ${to}: ${length} along the data in ${path.length - 1} steps, `
+  say(`From code ${from} to code ${to}: ${length} along the data in ${stepsOf(path)}, `
     + `${chord} straight.`);
 }
 

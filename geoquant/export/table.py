@@ -72,9 +72,11 @@ class LatentTable(ShortRepr):
     >>> import geoquant as gq
     >>> from geoquant.export import latent_table
     >>> book = gq.fit_codebook([[0.0], [1.0], [8.0], [9.0]], 2, random_state=0).codebook
-    >>> table = latent_table(book)
-    >>> table.columns(), list(table.code_columns()), len(table.sample(3))
-    (['code', 'distance', 'row'], ['code'], 3)
+    >>> table = latent_table(book, labels=["a", "b", "c", "d"])
+    >>> table.columns(), list(table.code_columns())
+    (['code', 'distance', 'row', 'label'], ['code'])
+    >>> table.sample(2).labels.shape
+    (2,)
     """
 
     latents: Float32Array
@@ -92,11 +94,12 @@ class LatentTable(ShortRepr):
         return len(self.latents)
 
     def code_columns(self) -> dict[str, npt.NDArray[np.int32]]:
-        """Codes by the name of their column: "code", or "code_1", "code_2" ... of stages.
+        """Codes by the name of their column.
 
         Returns
         -------
         dict of str to ndarray of shape (n,), int32
+            "code", or "code_1", "code_2" and so on of stages.
         """
         if self.codes.ndim == 1:
             return {"code": self.codes}
@@ -108,6 +111,7 @@ class LatentTable(ShortRepr):
         Returns
         -------
         list of str
+            In their order.
         """
         places = [] if self.plane is None else ["x", "y"]
         more = {"label": self.labels, "image": self.images, "neighbors": self.neighbors}

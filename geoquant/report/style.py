@@ -48,7 +48,8 @@ nav a{color:var(--geodesic);margin-right:1rem;display:inline-block;padding:.15re
 --ink:#000;--muted:#444;--surface:#fff;--raised:#fff;--line:#bbb;--geodesic:#0072b2;
 --kmeans:#c25400;--good:#00724f}
 button,nav{display:none}body{font-size:10.5pt}main{max-width:none;padding:0}
-.questions,.pictures{grid-template-columns:1fr 1fr;gap:0 .8cm}section,figure{break-inside:avoid}
+.questions,.wide .pictures{grid-template-columns:1fr 1fr;gap:0 .8cm}
+.pictures{grid-template-columns:1fr}section,figure{break-inside:avoid}
 .wide,#notes{break-inside:auto}
 h2{break-after:avoid}.verdict,table{break-inside:avoid}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}

@@ -133,9 +133,8 @@ def _error_row(name: str, own: float, other: float) -> tuple[str, float, float, 
 
 def _image_errors(numbers: Numbers) -> tuple[float, float] | None:
     found = numbers.get("reconstruction", {}).get("mean_squared_error", {})
-    if "geodesic codes" not in found:
-        return None
-    return found["geodesic codes"], found["KMeans codes"]
+    own = found.get("geodesic codes", found.get("codes of stage 1"))
+    return None if own is None else (own, found["KMeans codes"])
 
 
 def _headline(numbers: Numbers) -> str:

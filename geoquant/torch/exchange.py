@@ -204,11 +204,11 @@ def to_diffusers_vq(
     freeze : bool, default=True
         Whether training leaves the codewords as they are.
     beta : float, default=0.25
-        Of theirs: weight of the commitment.
+        Weight of the commitment.
     legacy : bool, default=False
-        Of theirs: whether that weight is on the wrong term, as it once was and by default is.
+        Whether it is put on the wrong term, as their module does unless it is told.
     sane_index_shape : bool, default=True
-        Of theirs: whether indices have the shape of the sites, which by default they have not.
+        Whether indices have the shape of the sites; theirs are flat unless it is told.
 
     Returns
     -------

@@ -82,6 +82,7 @@ class Pretrained(PyTorchModelHubMixin):
         Returns
         -------
         Card
+            Of the class, its configuration and its weights.
 
         Examples
         --------
@@ -108,11 +109,12 @@ class Pretrained(PyTorchModelHubMixin):
         Parameters
         ----------
         *args, **options
-            What that library gives, which the card does not need.
+            For that template, and so for nothing.
 
         Returns
         -------
-        huggingface_hub.ModelCard
+        ModelCard
+            With the text of `card`.
 
         Examples
         --------

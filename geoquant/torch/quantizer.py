@@ -429,11 +429,12 @@ class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
         Returns
         -------
         Card
+            As for every model, and with the facts of the codebook.
 
         Examples
         --------
         >>> from geoquant.torch import GeodesicQuantizer
-        >>> GeodesicQuantizer(2, codebook_size=4).card().title
+        >>> GeodesicQuantizer(2, 8).card().title
         'GeodesicQuantizer of geoquant'
         """
         card = super().card()

@@ -131,6 +131,9 @@ def test_several_stages(kind: Any) -> None:
     assert found.numbers["n_codes"] == 4
     assert list(found.rows)[-1] == "codes of all stages"
     assert ("codebook" in found.images) == (kind == "residual")
+    assert any(point.startswith("Decoded: ") for point in verdict(found.numbers).points) == (
+        kind == "residual"
+    )
     assert any(point.startswith("Stages: ") for point in verdict(found.numbers).points)
 
 
