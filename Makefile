@@ -39,7 +39,7 @@ COVERED = arguments checkpoint errors files formats/* latents memory
 space := $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-hard test-debug test-narrow test-sanitize test-threads test-lowest test-newest test-wheels coverage mutation audit lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture docs clean
+.PHONY: help setup demo test test-slow test-hard test-debug test-narrow test-sanitize test-threads test-lowest test-newest test-wheels coverage mutation audit lint format bench bench-full bench-quick bench-tokens bench-report paper-geodesic-vq paper-geodesic-vq-quick paper-rethinking-vae paper-rethinking-vae-quick costs picture screenshot docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -185,6 +185,9 @@ costs: setup  ## measure fits anew for what geoquant fit --estimate says
 
 picture: setup  ## draw the picture of the README
 	$(BIN)/python docs/make_picture.py
+
+screenshot: setup  ## take the picture of the explorer for the README, with Chromium
+	$(BIN)/python docs/make_screenshot.py
 
 test-newest: .venv-newest/stamp  ## run the tests with the newest releases of everything but PyTorch
 	.venv-newest/bin/python -m pytest

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "latents_path",
     type=click.Path(path_type=Path),
     required=True,
-    help="Those that the codebook was fitted on, or others (.npy, .npz or .safetensors).",
+    help="Those that the codebook was fitted on, or others of their kind.",
 )
 @click.option(
     "-o",
