@@ -114,7 +114,6 @@ def inline_svg(figure: Figure, name: str, alt: str) -> str:
     figure.savefig(stream, format="svg", metadata=nothing, transparent=True)
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     view = re.search(r'viewBox="([^"]+)"', svg)
     opening = f'<svg role="img" aria-label="{html.escape(alt)}"'
     opening += f' viewBox="{view[1]}">' if view else ">"

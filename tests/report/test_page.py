@@ -218,11 +218,12 @@ def test_no_figure_and_no_style_is_left(fitted: FittedCodebook) -> None:
 def test_user_styles_do_not_show() -> None:
     """Whatever the user has set, the page is drawn in its own style."""
     drawn = []
-    for size in (10.0, 30.0):
-        rcParams["font.size"] = size
+    before = rcParams["xtick.major.size"]
+    for size in (before, 30.0):
+        rcParams["xtick.major.size"] = size
         with page_style():
             drawn.append(inline_svg(new_figure().figure, "x", "Empty axes."))
-    rcParams["font.size"] = 10.0
+    rcParams["xtick.major.size"] = before
     assert drawn[0] == drawn[1]
 
 

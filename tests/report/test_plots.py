@@ -201,9 +201,9 @@ def test_colours_are_kept(ax: Axes) -> None:
 
 def test_captions_are_never_formulas(ax: Axes) -> None:
     """A dollar sign in a label is a dollar sign."""
-    plot_codebook(TILES, [r"$\frac{", "$x$", "<b>", "", "e"], ax)
+    plot_codebook(TILES, [r"$\frac{$", "$x$", "<b>", "", "e"], ax)
     ax.figure.savefig("/dev/null", format="svg")
-    assert [text.get_text() for text in ax.texts] == [r"$\frac{", "$x$", "<b>", "e"]
+    assert [text.get_text() for text in ax.texts] == [r"$\frac{$", "$x$", "<b>", "e"]
 
 
 def test_rows_are_named_above(ax: Axes) -> None:

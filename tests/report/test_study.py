@@ -190,7 +190,7 @@ def test_images_out_of_range_are_cut_off() -> None:
     """Bytes are scaled, floats are not."""
     found = checked_images(np.array([[[[-0.5, 0.5, 1.5]]]]), 1)
     assert found.ravel().tolist() == [0, 0.5, 1]
-    assert checked_images(np.array([[[255, 0]]], np.uint8), 1).ravel().tolist() == [1, 0]
+    assert checked_images(np.array([[[51, 0]]], np.uint8), 1).max() == np.float32(0.2)
     with pytest.raises(gq.InputError, match="must be real numbers"):
         checked_images(np.zeros((1, 2, 2), bool), 1)
 

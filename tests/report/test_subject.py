@@ -27,6 +27,7 @@ def test_graph_is_that_of_the_fit(fitted: FittedCodebook) -> None:
         np.testing.assert_array_equal(getattr(found.graph, name), getattr(fitted.graph, name))
     assert (found.n_components, found.power, found.has_own_unit) == (fitted.n_components, 2, False)
     np.testing.assert_array_equal(found.node_of_row, np.arange(200))
+    assert found.neighbors.index.shape == (200, 10)
 
 
 def test_repeated_latents_are_the_anchors_all_the_same() -> None:
@@ -40,6 +41,8 @@ def test_repeated_latents_are_the_anchors_all_the_same() -> None:
 
 def test_other_latents_are_assigned(fitted: FittedCodebook) -> None:
     """Latents that are not the anchors get the codes that the codebook gives them."""
+    shifted = subject_of(fitted.codebook, arc() + np.float32(0.01))
+    assert shifted.node_of_row is None
     new = arc(300)[::2] + np.float32(0.01)
     found = subject_of(fitted.codebook, new)
     assert found.node_of_row is None
