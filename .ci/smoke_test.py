@@ -32,7 +32,10 @@ def main() -> None:
     if version("geoquant") not in run("--version"):
         sys.exit("geoquant --version tells another version")
     run("doctor")
-    print(run("demo"))
+    said = run("demo")
+    if "explorer.html" not in said:
+        sys.exit(f"geoquant demo wrote no explorer: {said}")
+    print(said)
     print(f"geoquant {version('geoquant')}, Python {sys.version.split()[0]}: fine")
 
 

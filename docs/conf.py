@@ -24,6 +24,7 @@ extensions = [
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "command_help",
+    "live_pages",
     "mathml",
     "pages_of_the_tree",
 ]

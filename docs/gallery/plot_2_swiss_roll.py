@@ -39,5 +39,5 @@ ax.plot(*x[[start, end]].T, "k--", linewidth=2, zorder=5, label=f"straight: {str
 ax.view_init(elev=8, azim=-82)
 ax.set_box_aspect(np.ptp(x, axis=0), zoom=1.5)
 ax.set_axis_off()
-ax.legend(loc="upper left", frameon=False)
+figure.legend(loc="upper left", frameon=False)
 plt.show()

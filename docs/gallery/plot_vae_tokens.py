@@ -27,7 +27,7 @@ latents = adapter.encode_array(images)
 fitted = gq.fit_multistage(latents, 32, 4, random_state=0)
 with seeded(0):
     prior = GRUPrior(32, 4)
-history = train_prior(prior, fitted.codes, epochs=12, learning_rate=1e-2)
+history = train_prior(prior, fitted.codes, epochs=25, learning_rate=1e-2)
 nats, even = history[-1]["loss"], 4 * np.log(32)
 print(f"{nats:.1f} nats an image; four even codes of 32 would take {even:.1f}")
 

@@ -124,12 +124,12 @@ def images_of(data: str | None, split: str | None, n: int) -> Any:
 
 def image_set_of(data: str | None, split: str | None, n: int) -> ImageSet | None:
     """Images of `n` latents as they are stored, or None where no data is named."""
-    from geoquant.torch import load_images
-
     if data is None:
         if split is not None:
             raise click.BadParameter("is a part of --data; give that too", param_hint="--split")
         return None
+    from geoquant.torch import load_images
+
     found = load_images(data, split or "train")  # type: ignore[arg-type]
     if len(found) != n:
         raise click.BadParameter(
