@@ -13,6 +13,8 @@ from geoquant.cli.command import Command
 from geoquant.cli.fit_decoder import images_of, model_options
 from geoquant.cli.options import (
     key_option,
+    labels_option,
+    latents_option,
     load_labels,
     load_latents,
     n_jobs_option,
@@ -39,20 +41,8 @@ if TYPE_CHECKING:
 )
 @click.argument("first_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
 @click.argument("second_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
-@click.option(
-    "--latents",
-    "latents_path",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Latents that both give codes to.",
-)
-@click.option(
-    "--labels",
-    "labels_path",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="An .npy of a class for each latent: how far do codes agree with them?",
-)
+@latents_option("Latents that both give codes to.")
+@labels_option(": how far do codes agree with them?")
 @model_options("Folder of the model of the latents: compare what it decodes of the codes.")
 @key_option
 @n_jobs_option

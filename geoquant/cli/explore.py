@@ -12,11 +12,17 @@ from geoquant.cli.command import Command
 from geoquant.cli.fit_decoder import images_of, model_options
 from geoquant.cli.options import (
     check_outputs,
+    codebook_argument,
     key_option,
+    labels_option,
+    latents_option,
     load_labels,
     load_latents,
+    load_map,
+    map_option,
     n_jobs_option,
     output_options,
+    page_option,
     pixels_option,
 )
 from geoquant.errors import FileFormatError, InputError
@@ -34,37 +40,11 @@ if TYPE_CHECKING:
         "--model runs/vae --data mnist -o decoded.html",
     ],
 )
-@click.argument("codebook_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
-@click.option(
-    "--latents",
-    "latents_path",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Those that the codebook was fitted on, or others of their kind.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("latent.html"),
-    show_default=True,
-    help="The page.",
-)
-@click.option(
-    "--labels",
-    "labels_path",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="An .npy of a class for each latent, to colour by.",
-)
-@click.option(
-    "--map",
-    "plane_path",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="An .npy of two numbers for each latent: where to draw it [default: a map made so that "
-    "distances resemble those along the data].",
-)
+@codebook_argument
+@latents_option("Those that the codebook was fitted on, or others of their kind.")
+@page_option("latent.html")
+@labels_option(", to colour by.")
+@map_option
 @click.option(
     "--images",
     "images_path",
@@ -103,7 +83,7 @@ def explore(
     from geoquant.explorer import write_explorer
     from geoquant.multistage import load_codebook
 
-    paths = (given[name] for name in ("labels_path", "plane_path", "images_path"))
+    paths = (given[name] for name in ("labels_path", "map_path", "images_path"))
     check_outputs([output], inputs=[codebook_path, latents_path, *filter(None, paths)])
     _refuse_both({"--images": given["images_path"], "--data": given["data"]})
     _refuse_both({"--pixels": given["pixels"], "--model": given["model_path"]})
@@ -129,7 +109,7 @@ def _shown(
     latents: npt.NDArray[np.float32],
     *,
     labels_path: Path | None,
-    plane_path: Path | None,
+    map_path: Path | None,
     images_path: Path | None,
     data: str | None,
     split: str | None,
@@ -137,13 +117,11 @@ def _shown(
     pixels: tuple[int, int, int] | None,
 ) -> dict[str, Any]:
     """What else than latents the page is to show, read from its files."""
-    from geoquant.latents import read_latents
-
     n = len(latents)
     images = images_of(data, split, n) if images_path is None else _load_images(images_path, n)
     return {
         "labels": None if labels_path is None else load_labels(labels_path, n),
-        "plane": None if plane_path is None else read_latents(plane_path, mapped=False),
+        "plane": None if map_path is None else load_map(map_path, n),
         "images": images,
         "decode": _decoder(model_path, pixels, latents),
     }

@@ -14,6 +14,7 @@ from geoquant.cli.command import Command
 from geoquant.cli.fit_decoder import image_set_of, model_options
 from geoquant.cli.options import (
     check_outputs,
+    codebook_argument,
     key_option,
     load_latents,
     n_jobs_option,
@@ -66,7 +67,7 @@ _N_NEIGHBORS = 15
         "geoquant export latents.codebook.safetensors --to folder -o shared",
     ],
 )
-@click.argument("codebook_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
+@codebook_argument
 @click.option(
     "--to",
     "kind",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from geoquant.cli.command import Command
-from geoquant.cli.options import output_options
+from geoquant.cli.options import codebook_argument, output_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from geoquant.codebook import Codebook
     from geoquant.multistage import MultistageCodebook
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         "geoquant inspect latents.codebook.safetensors --json",
     ],
 )
-@click.argument("codebook_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
+@codebook_argument
 @output_options
 def inspect(codebook_path: Path, as_json: bool, quiet: bool) -> None:
     """Show what a codebook holds and how it was made.

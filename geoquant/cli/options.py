@@ -79,6 +79,17 @@ max_memory_option: Decorator = click.option(
     default=None,
     help="Memory that a fit may take, such as 8GB [default: what is available].",
 )
+codebook_argument: Decorator = click.argument(
+    "codebook_path", metavar="CODEBOOK", type=click.Path(path_type=Path)
+)
+map_option: Decorator = click.option(
+    "--map",
+    "map_path",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="An .npy of two coordinates for each latent, such as of UMAP [default: a map that keeps "
+    "distances along the data].",
+)
 n_jobs_option: Decorator = click.option(
     "--n-jobs",
     type=int,
@@ -134,6 +145,36 @@ data_option: Decorator = click.option(
     required=True,
     help="Images: mnist, fashion-mnist, celeba, a folder or an .npy.",
 )
+
+
+def latents_option(what: str) -> Decorator:
+    """The latents that a codebook is shown with."""
+    return click.option(
+        "--latents", "latents_path", type=click.Path(path_type=Path), required=True, help=what
+    )
+
+
+def labels_option(purpose: str) -> Decorator:
+    """Classes of the latents, and what for."""
+    return click.option(
+        "--labels",
+        "labels_path",
+        type=click.Path(path_type=Path),
+        default=None,
+        help=f"An .npy of a class for each latent{purpose}",
+    )
+
+
+def page_option(default: str) -> Decorator:
+    """The page that is written."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=Path(default),
+        show_default=True,
+        help="The page.",
+    )
 
 
 def split_option(default: str) -> Decorator:
@@ -261,6 +302,17 @@ def load_labels(path: Path, n: int) -> npt.NDArray[np.int64]:
             f"{labels.dtype}"
         )
     return labels.astype("int64")
+
+
+def load_map(path: Path, n: int) -> npt.NDArray[np.float32]:
+    """Read where each of `n` latents is drawn."""
+    found = load_latents(path, None)
+    if found.shape != (n, 2):
+        raise FileFormatError(
+            f"{path}: a map must be of shape ({n}, 2), two numbers for each latent, found "
+            f"{found.shape}"
+        )
+    return found
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,15 +12,23 @@ from geoquant.cli.command import Command
 from geoquant.cli.fit_decoder import images_of, model_options
 from geoquant.cli.options import (
     check_outputs,
+    codebook_argument,
     key_option,
+    labels_option,
+    latents_option,
     load_labels,
     load_latents,
+    load_map,
+    map_option,
     n_jobs_option,
     output_options,
+    page_option,
     pixels_option,
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
 
@@ -36,39 +43,13 @@ if TYPE_CHECKING:
         "--model runs/vae --data mnist --split test -o new.html",
     ],
 )
-@click.argument("codebook_path", metavar="CODEBOOK", type=click.Path(path_type=Path))
-@click.option(
-    "--latents",
-    "latents_path",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Those that the codebook was fitted on, or others of their kind.",
-)
-@click.option(
-    "--labels",
-    "labels_path",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="An .npy of a class for each latent: how far do codes agree with them?",
-)
+@codebook_argument
+@latents_option("Those that the codebook was fitted on, or others of their kind.")
+@labels_option(": how far do codes agree with them?")
 @pixels_option
 @model_options("Folder of the model of the latents: show what it decodes of codes and paths.")
-@click.option(
-    "--map",
-    "map_path",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="An .npy of two coordinates for each latent, such as of UMAP [default: a map that keeps "
-    "distances along the data].",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("report.html"),
-    show_default=True,
-    help="The page.",
-)
+@map_option
+@page_option("report.html")
 @key_option
 @n_jobs_option
 @output_options
@@ -106,7 +87,7 @@ def report(
     latents = load_latents(latents_path, key)
     options: dict[str, Any] = {
         "labels": None if labels_path is None else load_labels(labels_path, len(latents)),
-        "coordinates": None if map_path is None else _coordinates(map_path, len(latents)),
+        "coordinates": None if map_path is None else load_map(map_path, len(latents)),
     }
     if pixels is not None:
         options["decode"], options["images"] = _as_images(latents, pixels)
@@ -129,18 +110,6 @@ def report(
         click.echo(json.dumps({**numbers, **files, **words}))
     elif not quiet:
         click.echo("\n".join([said.headline, *said.points, f"report    {output}"]))
-
-
-def _coordinates(path: Path, n: int) -> npt.NDArray[np.float32]:
-    from geoquant.errors import FileFormatError
-
-    found = load_latents(path, None)
-    if found.shape != (n, 2):
-        raise FileFormatError(
-            f"{path}: a map must be of shape ({n}, 2), two numbers for each latent, found "
-            f"{found.shape}"
-        )
-    return found
 
 
 def _as_images(

@@ -104,12 +104,12 @@ def test_what_does_not_fit(run: Run, book: gq.Codebook, folder: Path) -> None:
         (("--pixels", "4x4"), ("decode must give 16 numbers",)),
         (("--pixels", "1x2", "--model", "model"), ("--pixels and --model",)),
         (("--images", "images.npy", "--data", "mnist"), ("--images and --data",)),
-        (("--map", "wide.npy"), ("plane must have shape (300, 2)",)),
         (("--split", "test"), ("is a part of --data",)),
         (("-o", "spiral.npy"), ("is an input",)),
         (("-o", "nowhere/page.html"), ("does not exist",)),
     ):
         assert_usage_error(run(*COMMAND, *arguments), *words)
+    assert_one_line_error(run(*COMMAND, "--map", "wide.npy"), 3, "wide.npy", "(300, 2)")
     assert_one_line_error(run(*COMMAND, "--labels", "few.npy"), 3, "few.npy", "300 integers")
     assert_one_line_error(run(*COMMAND, "--images", "images.npy"), 3, "images.npy", "(300, H, W)")
     assert_usage_error(run("explore", BOOK, "--latents", "wide.npy"), "must have 2 columns")
