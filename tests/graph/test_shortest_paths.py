@@ -77,6 +77,20 @@ def test_labels_are_the_first_of_the_nearest_sources(case: tuple) -> None:
     assert nearest_source(graph, sources).source.tolist() == expected[:, 0].tolist()
 
 
+@given(graph_and_sources(kinds=("rounding", "any"), max_nodes=20))
+@settings(max_examples=400)
+def test_labels_do_not_depend_on_the_order_of_the_search(case: tuple) -> None:
+    """Where sums round too, the label is the first that comes along paths of the distance."""
+    graph, sources = case
+    distance, label = reference.first_of_nearest(graph, sources)
+    paths = nearest_source(graph, sources)
+    assert paths.distance.tobytes() == distance.tobytes()
+    assert paths.source.tolist() == label.tolist()
+    for node in np.flatnonzero(label >= 0):
+        walked = path_to_source(paths.predecessor, node)
+        assert {int(label[u]) for u in walked} == {int(label[node])}
+
+
 @given(graph_and_sources(kinds=EXACT))
 @settings(max_examples=200)
 def test_predecessors_prove_the_distances_within_the_cell(case: tuple) -> None:
