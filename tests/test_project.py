@@ -27,6 +27,7 @@ ORDER = [
     "geoquant.progress",
     "geoquant.short_repr",
     "geoquant.default_floats",
+    "geoquant.exact_sum",
     "geoquant.files",
     "geoquant.formats",
     "geoquant.latents",

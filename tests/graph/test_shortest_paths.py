@@ -123,6 +123,12 @@ def test_paths_stay_in_the_cell_where_sums_round() -> None:
     assert paths.source[paths.predecessor[4]] == paths.source[4]
 
 
+def test_a_label_once_offered_does_not_outlive_its_source() -> None:
+    """Between a source and a node that came, hidden by rounding, to another: the first is taken."""
+    edges = [(0, 1, 0.0), (1, 5, 0.0), (3, 4, 2.0), (4, 5, 2.0), (5, 6, 2.0**-52)]
+    assert nearest_source(graph_of(7, edges), [6, 3, 0]).source.tolist() == [2, 2, -1, 1, 1, 2, 0]
+
+
 def test_ties_on_a_grid_go_to_the_first_source() -> None:
     """In the middle between two corners of a grid the source given first wins."""
     middle = [2, 4, 6]
