@@ -110,6 +110,7 @@ def knn_join(
     n_kept: int,
     n_threads: int = 1,
     progress: _Progress = None,
+    n_asking: int | None = None,
 ) -> tuple[_Float32, _Int32]: ...
 def residual_codes(
     points: _Float32,
