@@ -1,0 +1,1 @@
+"""Latents that one machine does not hold: the same graph, assignment and energy, in partitions."""
