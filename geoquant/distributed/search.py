@@ -1,0 +1,349 @@
+"""Nearest sources in supersteps: each partition searches as far as it can, and tells the others.
+
+A search keeps its state with the partitions: arrays in the scratch folder, of the superstep that
+wrote them. A superstep of a partition reads its last state and what others told it, and writes
+its next state and what it tells; so it may be repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from geoquant import _core
+from geoquant.distributed.engine import Engine, map_tasks
+from geoquant.distributed.graph import held_graph
+from geoquant.exact_sum import exact_sum, rounded_sum
+
+if TYPE_CHECKING:
+    from geoquant.distributed.graph import PartedGraph
+
+_STATE = ("distance", "source", "predecessor")
+_TOLD = ("place", "distance", "source", "cut")
+
+
+@dataclass
+class Work:
+    """What searches took, added up.
+
+    Attributes
+    ----------
+    n_searches, n_supersteps, n_tasks, n_messages : int
+        Searches; rounds of tasks; partitions that had something to do in them; and nodes told.
+    n_relabelled : int
+        Searches that had to find their labels anew because sums rounded.
+    """
+
+    n_searches: int = 0
+    n_supersteps: int = 0
+    n_tasks: int = 0
+    n_messages: int = 0
+    n_relabelled: int = 0
+
+
+@dataclass(frozen=True)
+class PartedState:
+    """The outcome of a search, with the partitions.
+
+    Attributes
+    ----------
+    graph : PartedGraph
+        Where.
+    name : str
+        Of the search.
+    steps : tuple of int
+        The superstep whose state is the last of each partition; -1 where nothing came.
+    """
+
+    graph: PartedGraph
+    name: str
+    steps: tuple[int, ...]
+
+    def load(self, p: int, kind: str) -> npt.NDArray[np.generic]:
+        """``distance``, ``source`` or ``predecessor`` of the nodes that a partition knows.
+
+        Those of own nodes are final. Of ghosts only what mattered was told.
+        """
+        return _load_state(self.graph, self.name, p, self.steps[p], kind)
+
+
+class _Step(NamedTuple):
+    """One superstep of a partition."""
+
+    graph: PartedGraph
+    name: str
+    p: int
+    step: int  # that it writes
+    last: int  # of its state so far, -1: none
+    senders: tuple[tuple[int, int], ...]  # partition and superstep of what was told
+    begins_labels: bool  # whether the labels so far are to be forgotten, as distances are known
+    distances_are_known: bool
+
+
+@dataclass
+class _Search:
+    """A search under way: which partitions have which state, and who told whom."""
+
+    graph: PartedGraph
+    name: str
+    engine: Engine
+    work: Work
+    steps: list[int] = field(default_factory=list)
+    step: int = 0
+
+    def run(self) -> None:
+        """Search for distances, and for labels once more if rounding hid some of them."""
+        self.work.n_searches += 1
+        self.steps = [-1] * self.graph.n_partitions
+        if self._to_the_end(distances_are_known=False):
+            self.work.n_relabelled += 1
+            self._to_the_end(distances_are_known=True)
+
+    def _to_the_end(self, *, distances_are_known: bool) -> bool:
+        """Supersteps until nobody is told anything; whether rounding hid a change of source."""
+        is_hidden = False
+        inbox: dict[int, list[tuple[int, int]]] = {p: [] for p in range(self.graph.n_partitions)}
+        is_first = True
+        while inbox:
+            tasks = [
+                _Step(
+                    self.graph, self.name, p, self.step, self.steps[p], tuple(senders),
+                    is_first and distances_are_known, distances_are_known,
+                )
+                for p, senders in sorted(inbox.items())
+            ]
+            done = map_tasks(self.engine, search_partition, [(t, is_first) for t in tasks], inbox)
+            told = {step.p: counts for step, (counts, _) in zip(tasks, done, strict=True)}
+            is_hidden |= any(hid for _, hid in done)
+            self._forget(tasks)
+            inbox = {}
+            for p, counts in told.items():
+                for q in np.flatnonzero(counts):
+                    inbox.setdefault(int(q), []).append((p, self.step))
+            self._count(told)
+            self.step += 1
+            is_first = False
+        return is_hidden
+
+    def _count(self, told: dict[int, npt.NDArray[np.int64]]) -> None:
+        self.work.n_supersteps += 1
+        self.work.n_tasks += len(told)
+        self.work.n_messages += int(sum(counts.sum() for counts in told.values()))
+
+    def _forget(self, tasks: list[_Step]) -> None:
+        """Remove states that are no longer the last, and messages that were read."""
+        scratch = self.graph.scratch
+        for task in tasks:
+            if task.last >= 0:
+                for kind in _STATE:
+                    scratch.remove(_name(self.name, task.p, task.last, kind))
+            self.steps[task.p] = self.step
+            for q, step in task.senders:
+                for kind in _TOLD:
+                    scratch.remove(_name(self.name, q, step, f"told-{kind}"))
+
+
+def parted_nearest_source(
+    graph: PartedGraph,
+    sources: npt.ArrayLike,
+    engine: Engine,
+    *,
+    name: str = "search",
+    work: Work | None = None,
+) -> PartedState:
+    """Find the nearest of several sources for every node, in all partitions.
+
+    Distances and labels equal those of `nearest_source` on one machine in every bit, however the
+    nodes are parted.
+
+    Parameters
+    ----------
+    graph : PartedGraph
+        May have several components.
+    sources : array-like of shape (n_sources,), int
+        Nodes, as one machine numbers them.
+    engine : Engine
+        Where the tasks run.
+    name : str, default="search"
+        A search replaces the last of the same name.
+    work : Work, optional
+        Added to.
+
+    Returns
+    -------
+    PartedState
+    """
+    graph.scratch.save(f"{name}-sources", np.asarray(sources, np.int32))
+    search = _Search(graph, name, engine, Work() if work is None else work)
+    search.run()
+    return PartedState(graph, name, tuple(search.steps))
+
+
+def _name(name: str, p: int, step: int, kind: str) -> str:
+    return f"{name}-{p}-step{step}-{kind}"
+
+
+def _load_state(
+    graph: PartedGraph, name: str, p: int, step: int, kind: str
+) -> npt.NDArray[np.generic]:
+    if step >= 0:
+        return graph.scratch.load(_name(name, p, step, kind))
+    n_known = len(graph.load(p, "indptr")) - 1
+    return np.full(n_known, np.inf) if kind == "distance" else np.full(n_known, -1, np.int32)
+
+
+def search_partition(
+    step: _Step, offers_sources: bool
+) -> tuple[npt.NDArray[np.int64], bool]:
+    """Go on with a search in one partition (a task).
+
+    Parameters
+    ----------
+    step : _Step
+        Where, and from what.
+    offers_sources : bool
+        Whether the own sources are offered: in the first superstep.
+
+    Returns
+    -------
+    counts : ndarray of shape (n_partitions,), int64
+        How many nodes each other partition is told of.
+    is_hidden : bool
+        Whether rounding hid a change of source.
+    """
+    graph, p = step.graph, step.p
+    distance, source, predecessor = (
+        np.array(_load_state(graph, step.name, p, step.last, kind)) for kind in _STATE
+    )
+    if step.begins_labels:
+        source[:], predecessor[:] = -1, -1
+    offers = _own_sources(step) if offers_sources else _told_offers(step)
+    *state, from_node, to_node, is_hidden = _core.continue_search(
+        held_graph(graph, p), graph.partition.sizes[p], distance, source, predecessor, *offers,
+        step.distances_are_known,
+    )
+    for kind, array in zip(_STATE, state, strict=True):
+        graph.scratch.save(_name(step.name, p, step.step, kind), array)
+    return _tell(step, state, from_node, to_node), is_hidden
+
+
+def _own_sources(step: _Step) -> tuple[npt.NDArray[np.generic], ...]:
+    """Place, distance and label of the sources that are own nodes."""
+    sources = step.graph.scratch.load(f"{step.name}-sources")
+    place = places_of(step.graph, step.p, sources)
+    label = np.flatnonzero(place >= 0)
+    return place[label].astype(np.int32), np.zeros(len(label)), label.astype(np.int32)
+
+
+def places_of(
+    graph: PartedGraph, p: int, nodes: npt.NDArray[np.generic]
+) -> npt.NDArray[np.int64]:
+    """Places of nodes in a partition.
+
+    Parameters
+    ----------
+    graph : PartedGraph
+        The graph.
+    p : int
+        Which partition.
+    nodes : ndarray of int
+        As one machine numbers them.
+
+    Returns
+    -------
+    ndarray of int64
+        -1 for nodes of other partitions.
+    """
+    order = graph.scratch.load(f"part{p}-sorted")
+    node = graph.scratch.load(f"part{p}-node")[order]
+    at = np.minimum(np.searchsorted(node, nodes), len(node) - 1)
+    return np.where(node[at] == nodes, order[at], -1).astype(np.int64)
+
+
+def _told_offers(step: _Step) -> tuple[npt.NDArray[np.generic], ...]:
+    """Ghost, distance and label of what other partitions told."""
+    n_own = step.graph.partition.sizes[step.p]
+    cut = step.graph.load(step.p, "ghost-cut")
+    pieces = []
+    for q, told in step.senders:
+        load = [step.graph.scratch.load(_name(step.name, q, told, f"told-{k}")) for k in _TOLD]
+        here = slice(*load[3][step.p : step.p + 2])
+        place, distance, source = (column[here] for column in load[:3])
+        pieces.append(((n_own + cut[q] + place).astype(np.int32), distance, source))
+    return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
+
+
+def _tell(
+    step: _Step,
+    state: list[npt.NDArray[np.generic]],
+    from_node: npt.NDArray[np.int32],
+    to_node: npt.NDArray[np.int32],
+) -> npt.NDArray[np.int64]:
+    """Write the own nodes that others are to know of, by partition; return how many each."""
+    graph, p = step.graph, step.p
+    n_parts, n_own = graph.n_partitions, graph.partition.sizes[p]
+    part = np.searchsorted(graph.load(p, "ghost-cut"), to_node - n_own, side="right") - 1
+    key = np.unique(part.astype(np.int64) << 32 | from_node)
+    told_cut = graph.load(p, "told-cut")
+    of_place = np.repeat(np.arange(n_parts), np.diff(told_cut))
+    at = np.searchsorted(of_place << 32 | graph.load(p, "told"), key)
+    part, node = key >> 32, key & 0xFFFFFFFF
+    counts = np.bincount(part, minlength=n_parts)
+    if len(key):
+        columns = ((at - told_cut[part]).astype(np.int32), state[0][node], state[1][node])
+        cut = np.concatenate([[0], np.cumsum(counts)])
+        for kind, column in zip(_TOLD, (*columns, cut), strict=True):
+            graph.scratch.save(_name(step.name, p, step.step, f"told-{kind}"), column)
+    return counts
+
+
+def energy_of_state(state: PartedState, power: int, engine: Engine) -> float:
+    """Weighted sum of the distances to a power, the same bits as `energy_of` on one machine.
+
+    Parameters
+    ----------
+    state : PartedState
+        Every node reached.
+    power : {1, 2}
+        Power of the distance.
+    engine : Engine
+        Where the tasks run.
+
+    Returns
+    -------
+    float
+    """
+    parts = range(state.graph.n_partitions)
+    return rounded_sum(sum(map_tasks(engine, sum_partition, [(state, p, power) for p in parts])))
+
+
+def sum_partition(state: PartedState, p: int, power: int) -> int:
+    """The exact sum of the energies of the nodes of a partition (a task)."""
+    n_own = state.graph.partition.sizes[p]
+    weight = state.graph.scratch.load(f"part{p}-weight")
+    return exact_sum(np.asarray(weight * state.load(p, "distance")[:n_own] ** power))
+
+
+def gathered_state(state: PartedState) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+    """Distance and source of every node here, as one machine numbers them.
+
+    Parameters
+    ----------
+    state : PartedState
+        Of a search.
+
+    Returns
+    -------
+    distance : ndarray of shape (n_nodes,), float64
+    source : ndarray of shape (n_nodes,), int32
+    """
+    sizes = state.graph.partition.sizes
+    distance, source = np.empty(sum(sizes)), np.empty(sum(sizes), np.int32)
+    for p, n_own in enumerate(sizes):
+        node = state.graph.scratch.load(f"part{p}-node")
+        distance[node] = state.load(p, "distance")[:n_own]
+        source[node] = state.load(p, "source")[:n_own]
+    return distance, source
