@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoquant.errors import FileFormatError
-from geoquant.files import write_npy
+from geoquant.files import npy_blocks, write_scratch
 from geoquant.latents import read_latents
 
 
@@ -44,7 +44,7 @@ class Scratch:
 
     def save(self, name: str, array: npt.NDArray[Any]) -> None:
         """Write an array."""
-        write_npy(self.path(name), array)
+        write_scratch(self.path(name), npy_blocks(array))
 
     def load(self, name: str) -> npt.NDArray[Any]:
         """Map an array that was written."""

@@ -8,7 +8,7 @@ its next state and what it tells; so it may be repeated.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,8 @@ from geoquant.exact_sum import exact_sum, rounded_sum
 if TYPE_CHECKING:
     from geoquant.distributed.graph import PartedGraph
 
-_STATE = ("distance", "source", "predecessor")
-_TOLD = ("place", "distance", "source", "cut")
+_STATE = np.dtype([("distance", "f8"), ("source", "i4"), ("predecessor", "i4")])
+_TOLD = np.dtype([("distance", "f8"), ("source", "i4"), ("place", "i4")])
 
 
 @dataclass
@@ -67,7 +67,7 @@ class PartedState:
 
         Those of own nodes are final. Of ghosts only what mattered was told.
         """
-        return _load_state(self.graph, self.name, p, self.steps[p], kind)
+        return _load_state(self.graph, self.name, p, self.steps[p])[kind]
 
 
 class _Step(NamedTuple):
@@ -78,7 +78,7 @@ class _Step(NamedTuple):
     p: int
     step: int  # that it writes
     last: int  # of its state so far, -1: none
-    senders: tuple[tuple[int, int], ...]  # partition and superstep of what was told
+    senders: tuple[tuple[int, int, int, int], ...]  # partition, superstep, begin and end of told
     begins_labels: bool  # whether the labels so far are to be forgotten, as distances are known
     distances_are_known: bool
 
@@ -105,7 +105,7 @@ class _Search:
     def _to_the_end(self, *, distances_are_known: bool) -> bool:
         """Supersteps until nobody is told anything; whether rounding hid a change of source."""
         is_hidden = False
-        inbox: dict[int, list[tuple[int, int]]] = {p: [] for p in range(self.graph.n_partitions)}
+        inbox: dict[int, list[tuple[int, int, int, int]]] = {p: [] for p in range(self.graph.n_partitions)}
         is_first = True
         while inbox:
             tasks = [
@@ -121,8 +121,10 @@ class _Search:
             self._forget(tasks)
             inbox = {}
             for p, counts in told.items():
-                for q in np.flatnonzero(counts):
-                    inbox.setdefault(int(q), []).append((p, self.step))
+                ends = np.cumsum(counts)
+                for q in np.flatnonzero(counts).tolist():
+                    here = int(ends[q] - counts[q]), int(ends[q])
+                    inbox.setdefault(q, []).append((p, self.step, *here))
             self._count(told)
             self.step += 1
             is_first = False
@@ -137,13 +139,10 @@ class _Search:
         """Remove states that are no longer the last, and messages that were read."""
         scratch = self.graph.scratch
         for task in tasks:
-            if task.last >= 0:
-                for kind in _STATE:
-                    scratch.remove(_name(self.name, task.p, task.last, kind))
+            scratch.remove(_name(self.name, task.p, task.last))
             self.steps[task.p] = self.step
-            for q, step in task.senders:
-                for kind in _TOLD:
-                    scratch.remove(_name(self.name, q, step, f"told-{kind}"))
+            for q, step, *_ in task.senders:
+                scratch.remove(_name(self.name, q, step) + "-told")
 
 
 def parted_nearest_source(
@@ -182,17 +181,31 @@ def parted_nearest_source(
     return PartedState(graph, name, tuple(search.steps))
 
 
-def _name(name: str, p: int, step: int, kind: str) -> str:
-    return f"{name}-{p}-step{step}-{kind}"
+def _name(name: str, p: int, step: int) -> str:
+    return f"{name}-{p}-step{step}"
 
 
-def _load_state(
-    graph: PartedGraph, name: str, p: int, step: int, kind: str
-) -> npt.NDArray[np.generic]:
+def _load_state(graph: PartedGraph, name: str, p: int, step: int) -> npt.NDArray[np.void]:
     if step >= 0:
-        return graph.scratch.load(_name(name, p, step, kind))
-    n_known = len(graph.load(p, "indptr")) - 1
-    return np.full(n_known, np.inf) if kind == "distance" else np.full(n_known, -1, np.int32)
+        return _loaded(graph, _name(name, p, step), _STATE)
+    unknown = np.array([(np.inf, -1, -1)], _STATE)
+    return np.repeat(unknown, len(graph.load(p, "indptr")) - 1)
+
+
+def _loaded(graph: PartedGraph, name: str, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    """Records that were saved as their bytes."""
+    return graph.scratch.load(name).view(dtype)[:, 0]
+
+
+def _save(graph: PartedGraph, name: str, records: npt.NDArray[np.void]) -> None:
+    graph.scratch.save(name, records.view(np.uint8).reshape(len(records), records.itemsize))
+
+
+def _records(dtype: np.dtype[np.void], *columns: npt.NDArray[Any]) -> npt.NDArray[np.void]:
+    records = np.empty(len(columns[0]), dtype)
+    for name, column in zip(dtype.names or (), columns, strict=True):
+        records[name] = column
+    return records
 
 
 def search_partition(
@@ -215,9 +228,8 @@ def search_partition(
         Whether rounding hid a change of source.
     """
     graph, p = step.graph, step.p
-    distance, source, predecessor = (
-        np.array(_load_state(graph, step.name, p, step.last, kind)) for kind in _STATE
-    )
+    known = _load_state(graph, step.name, p, step.last)
+    distance, source, predecessor = (known[kind].copy() for kind in known.dtype.names or ())
     if step.begins_labels:
         source[:], predecessor[:] = -1, -1
     offers = _own_sources(step) if offers_sources else _told_offers(step)
@@ -225,8 +237,7 @@ def search_partition(
         held_graph(graph, p), graph.partition.sizes[p], distance, source, predecessor, *offers,
         step.distances_are_known,
     )
-    for kind, array in zip(_STATE, state, strict=True):
-        graph.scratch.save(_name(step.name, p, step.step, kind), array)
+    _save(graph, _name(step.name, p, step.step), _records(_STATE, *state))
     return _tell(step, state, from_node, to_node), is_hidden
 
 
@@ -267,13 +278,14 @@ def _told_offers(step: _Step) -> tuple[npt.NDArray[np.generic], ...]:
     """Ghost, distance and label of what other partitions told."""
     n_own = step.graph.partition.sizes[step.p]
     cut = step.graph.load(step.p, "ghost-cut")
-    pieces = []
-    for q, told in step.senders:
-        load = [step.graph.scratch.load(_name(step.name, q, told, f"told-{k}")) for k in _TOLD]
-        here = slice(*load[3][step.p : step.p + 2])
-        place, distance, source = (column[here] for column in load[:3])
-        pieces.append(((n_own + cut[q] + place).astype(np.int32), distance, source))
-    return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
+    told = [
+        (cut[q], _loaded(step.graph, _name(step.name, q, at) + "-told", _TOLD)[begin:end])
+        for q, at, begin, end in step.senders
+    ]
+    ghost = np.concatenate([n_own + first + records["place"] for first, records in told])
+    distance = np.concatenate([records["distance"] for _, records in told])
+    source = np.concatenate([records["source"] for _, records in told])
+    return ghost.astype(np.int32), distance, source
 
 
 def _tell(
@@ -291,13 +303,10 @@ def _tell(
     of_place = np.repeat(np.arange(n_parts), np.diff(told_cut))
     at = np.searchsorted(of_place << 32 | graph.load(p, "told"), key)
     part, node = key >> 32, key & 0xFFFFFFFF
-    counts = np.bincount(part, minlength=n_parts)
     if len(key):
-        columns = ((at - told_cut[part]).astype(np.int32), state[0][node], state[1][node])
-        cut = np.concatenate([[0], np.cumsum(counts)])
-        for kind, column in zip(_TOLD, (*columns, cut), strict=True):
-            graph.scratch.save(_name(step.name, p, step.step, f"told-{kind}"), column)
-    return counts
+        records = _records(_TOLD, state[0][node], state[1][node], at - told_cut[part])
+        _save(graph, _name(step.name, p, step.step) + "-told", records)
+    return np.bincount(part, minlength=n_parts)
 
 
 def energy_of_state(state: PartedState, power: int, engine: Engine) -> float:
