@@ -90,7 +90,6 @@ ORDER = [
 #: Listed for the order of the design, not yet written.
 PLANNED = {
     "geoquant.card",
-    "geoquant.distributed",
     "geoquant.explorer",
     "geoquant.export",
     "geoquant.formats",

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoquant import _core
+from geoquant.clustering.swap import affordable_evaluations
 from geoquant.distributed.graph import whereabouts
 from geoquant.distributed.search import places_of
 from geoquant.graph.csr import Graph
@@ -58,7 +59,7 @@ def propose_swaps(
     centres: npt.NDArray[np.int32],
     power: int,
     seed: int,
-    max_evaluations: int,
+    max_evaluations: int | None,
 ) -> Proposal:
     """Swap own centres of a partition for own nodes until that helps no more (a task).
 
@@ -77,8 +78,9 @@ def propose_swaps(
         Power of the distance in the energy.
     seed : int
         For the order of the candidates.
-    max_evaluations : int
-        Most candidates tried, one tried twice counting twice.
+    max_evaluations : int or None
+        Most candidates tried, one tried twice counting twice; None: what a time allows that grows
+        no faster than the region.
 
     Returns
     -------
@@ -98,6 +100,8 @@ def propose_swaps(
     candidates = np.random.default_rng([seed, p]).permutation(n_own).astype(np.int32)
     arrays = region.graph.arrays
     before = _energy(arrays, region.weight, power, start)
+    if max_evaluations is None:
+        max_evaluations = affordable_evaluations(n_nodes, len(start))
     moved, *_ = _core.swap_centres(arrays, region.weight, power, start, candidates, max_evaluations)
     if (moved[len(own) :] != start[len(own) :]).any():
         return nothing

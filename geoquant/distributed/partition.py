@@ -43,7 +43,7 @@ class Partition:
     """Where the points of each cell are, and which cells are compared.
 
     The scratch folder holds, for partition p, ``part{p}-node``, ``-point``, ``-weight`` (cell by
-    cell, ascending within), ``-sorted`` (places by ascending node); and for the cells
+    cell, ascending within), ``-ascending`` (nodes) and ``-place`` (where each of these is); for the cells
     ``cell-part``, ``cell-begin`` (place of its first point in its partition), ``cell-size`` and,
     unless all are compared, ``cell-pairs``.
 
@@ -320,7 +320,9 @@ def collect_partition(nodes: Nodes, p: int) -> int:
     node = np.concatenate(pieces["node"])
     order = np.lexsort((node, np.concatenate(pieces["cell"])))
     nodes.scratch.save(f"part{p}-node", node[order])
-    nodes.scratch.save(f"part{p}-sorted", np.argsort(node[order]).astype(np.int32))
+    ascending = np.argsort(node[order])
+    nodes.scratch.save(f"part{p}-ascending", node[order][ascending])
+    nodes.scratch.save(f"part{p}-place", ascending.astype(np.int32))
     nodes.scratch.save(f"part{p}-point", np.concatenate(pieces["point"])[order])
     nodes.scratch.save(f"part{p}-weight", np.concatenate(pieces["weight"])[order])
     return len(node)

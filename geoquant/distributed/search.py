@@ -69,6 +69,11 @@ class PartedState:
         """
         return _load_state(self.graph, self.name, p, self.steps[p])[kind]
 
+    def remove(self) -> None:
+        """Remove the arrays of the search."""
+        for p, step in enumerate(self.steps):
+            self.graph.scratch.remove(_name(self.name, p, step))
+
 
 class _Step(NamedTuple):
     """One superstep of a partition."""
@@ -268,10 +273,10 @@ def places_of(
     ndarray of int64
         -1 for nodes of other partitions.
     """
-    order = graph.scratch.load(f"part{p}-sorted")
-    node = graph.scratch.load(f"part{p}-node")[order]
+    node = graph.scratch.load(f"part{p}-ascending")
     at = np.minimum(np.searchsorted(node, nodes), len(node) - 1)
-    return np.where(node[at] == nodes, order[at], -1).astype(np.int64)
+    place = graph.scratch.load(f"part{p}-place")[at]
+    return np.where(node[at] == nodes, place, -1).astype(np.int64)
 
 
 def _told_offers(step: _Step) -> tuple[npt.NDArray[np.generic], ...]:
@@ -356,3 +361,27 @@ def gathered_state(state: PartedState) -> tuple[npt.NDArray[np.float64], npt.NDA
         distance[node] = state.load(p, "distance")[:n_own]
         source[node] = state.load(p, "source")[:n_own]
     return distance, source
+
+
+def own_labels(
+    state: PartedState, p: int, centres: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32]:
+    """Code of each own node of a partition, every centre being in its own cell.
+
+    Parameters
+    ----------
+    state : PartedState
+        Of a search from the centres.
+    p : int
+        Which partition.
+    centres : ndarray of shape (n_clusters,), int32
+        Nodes, as one machine numbers them.
+
+    Returns
+    -------
+    ndarray of shape (n_own,), int32
+    """
+    label = np.array(state.load(p, "source")[: state.graph.partition.sizes[p]])
+    place = places_of(state.graph, p, centres)
+    label[place[place >= 0]] = np.flatnonzero(place >= 0)
+    return label

@@ -85,7 +85,28 @@ def require_connected(graph: Graph) -> None:
     NotConnectedError
         Naming the number of components, their sizes, and the cures.
     """
-    sizes = np.sort(np.bincount(connected_components(graph)))[::-1]
+    require_one_component(np.bincount(connected_components(graph)))
+
+
+def require_one_component(sizes: npt.ArrayLike) -> None:
+    """Raise `NotConnectedError` if there is more than one component.
+
+    Parameters
+    ----------
+    sizes : array-like of int
+        Nodes of each component.
+
+    Raises
+    ------
+    NotConnectedError
+        Naming the number of components, their sizes, and the cures.
+
+    Examples
+    --------
+    >>> from geoquant.graph.components import require_one_component
+    >>> require_one_component([7])
+    """
+    sizes = np.sort(np.asarray(sizes))[::-1]
     if sizes.size == 1:
         return
     shown = ", ".join(map(str, sizes[:5])) + (", …" if sizes.size > 5 else "")
