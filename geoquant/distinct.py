@@ -105,9 +105,7 @@ def _grouped_by_content(
     return order.astype(np.int64, copy=False), is_first
 
 
-def order_within_hash(
-    latents: Float32Array, key: npt.NDArray[np.uint64]
-) -> npt.NDArray[np.int64]:
+def order_within_hash(latents: Float32Array, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """Order rows by their hashes, and those of one hash by their contents.
 
     Examples

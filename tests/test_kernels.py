@@ -141,7 +141,11 @@ def test_cells_of_two_searches_find_what_one_finds(
     assert first[1][:350].tolist() == index[:350].tolist()
     turned, again = np.roll(order, -350), np.array([700, 450, 300, 50])
     second = _core.knn_join(
-        points, turned, again, np.array([[0, 1], [0, 2], [1, 2], [0, 3], [1, 3]], np.int32), 7,
+        points,
+        turned,
+        again,
+        np.array([[0, 1], [0, 2], [1, 2], [0, 3], [1, 3]], np.int32),
+        7,
         n_asking=2,
     )
     assert second[1][350:].tolist() == index[350:].tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -163,10 +163,15 @@ def _edges_by_part(
         found = places_of(graph, p, ends)
         part[found >= 0], place[found >= 0] = p, found[found >= 0]
     own = [part[:, 0] == p for p in range(graph.n_partitions)]
-    return [Edges(place[is_own, 0], part[is_own, 1], place[is_own, 1], lengths[is_own]) for is_own in own]
+    return [
+        Edges(place[is_own, 0], part[is_own, 1], place[is_own, 1], lengths[is_own])
+        for is_own in own
+    ]
 
 
-def _ways_out(found: Components, label: Ints, engine: Engine) -> list[tuple[float, int, int, int, int]]:
+def _ways_out(
+    found: Components, label: Ints, engine: Engine
+) -> list[tuple[float, int, int, int, int]]:
     """The shortest edge out of each merged component but the largest, shortest first."""
     sizes = np.bincount(label, found.sizes, len(label))
     is_largest = np.arange(len(label)) == sizes.argmax()
@@ -221,9 +226,7 @@ def _ways_out_of_small(
     return ways
 
 
-def _ordered(
-    length: npt.NDArray[np.float32], a: Ints, b: Ints, of_a: Ints, of_b: Ints
-) -> _WaysOut:
+def _ordered(length: npt.NDArray[np.float32], a: Ints, b: Ints, of_a: Ints, of_b: Ints) -> _WaysOut:
     swapped = a > b
     return _WaysOut(
         length,
@@ -241,7 +244,11 @@ def members_of(
     scratch = found.graph.scratch
     component = np.array(scratch.load(f"component{p}"))
     here = np.flatnonzero(is_member[component])
-    return scratch.load(f"part{p}-node")[here], component[here], scratch.load(f"part{p}-point")[here]
+    return (
+        scratch.load(f"part{p}-node")[here],
+        component[here],
+        scratch.load(f"part{p}-point")[here],
+    )
 
 
 def search_from_members(

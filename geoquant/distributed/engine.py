@@ -106,7 +106,6 @@ def map_tasks(
     listed = list(arguments)
     places = range(len(listed)) if near is None else near
     handles = [
-        engine.submit(task, *given, near=place)
-        for given, place in zip(listed, places, strict=True)
+        engine.submit(task, *given, near=place) for given, place in zip(listed, places, strict=True)
     ]
     return engine.gather(handles)

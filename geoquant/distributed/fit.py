@@ -17,7 +17,7 @@ from geoquant.distributed.cell_sums import parted_cell_means
 from geoquant.distributed.components import bridge_parts, parted_components
 from geoquant.distributed.engine import Engine, map_tasks
 from geoquant.distributed.graph import PartedGraph, gathered_graph, parted_knn_graph
-from geoquant.distributed.nodes import Nodes, node_of_row, number_nodes, points_of
+from geoquant.distributed.nodes import Nodes, node_of_row, number_nodes
 from geoquant.distributed.partition import partition_nodes
 from geoquant.distributed.refine import PartedClustering, parted_clustering
 from geoquant.distributed.search import (
@@ -205,9 +205,7 @@ def fit_shards(
             options=options,
         )
         codebook = _codebook(clustering, engine, is_gathered, k, metadata)
-    return PartedFit(
-        codebook, clustering, nodes, graph, n_components, is_gathered, seconds, work
-    )
+    return PartedFit(codebook, clustering, nodes, graph, n_components, is_gathered, seconds, work)
 
 
 def _clustered_here(
@@ -228,9 +226,7 @@ def _clustered_here(
     )
     state = parted_nearest_source(graph, found.medoid_indices, engine, name="centres", work=work)
     history = (*found.inertia_history[:-1], found.inertia)
-    return PartedClustering(
-        found.medoid_indices, state, history, found.n_iter, found.is_converged
-    )
+    return PartedClustering(found.medoid_indices, state, history, found.n_iter, found.is_converged)
 
 
 def _clustered_in_parts(

@@ -111,11 +111,28 @@ def parted_knn_graph(
     """
     parts = range(partition.n_partitions)
     map_tasks(engine, join_partition, [(partition, p, n_neighbors, n_threads) for p in parts])
-    graph = _linked(PartedGraph(partition, 0, 0, 0), engine)
-    for p in parts:
-        for kind in ("source", "target", "length", "cut"):
-            partition.nodes.scratch.remove(f"edge{p}-{kind}")
-    return graph
+    return _linked(PartedGraph(partition, 0, 0, 0), engine)
+
+
+def parted_graph(partition: Partition, edges: list[Edges], engine: Engine) -> PartedGraph:
+    """Make the graph of lists of edges.
+
+    Parameters
+    ----------
+    partition : Partition
+        Where the nodes are.
+    edges : list of Edges
+        From the own nodes of each partition; each edge in one direction or both.
+    engine : Engine
+        Where the tasks run.
+
+    Returns
+    -------
+    PartedGraph
+    """
+    for p, found in enumerate(edges):
+        _save_edges(partition.nodes.scratch, p, found, partition.n_partitions)
+    return _linked(PartedGraph(partition, 0, 0, 0), engine)
 
 
 def with_edges(graph: PartedGraph, edges: list[Edges], engine: Engine) -> PartedGraph:
@@ -134,19 +151,22 @@ def with_edges(graph: PartedGraph, edges: list[Edges], engine: Engine) -> Parted
     -------
     PartedGraph
     """
-    for p, added in enumerate(edges):
-        whole = _joined([_edges_of(graph, p), added])
-        _save_edges(graph.scratch, p, whole, graph.n_partitions)
-    made = _linked(replace(graph, version=graph.version + 1), engine)
-    for p in range(graph.n_partitions):
-        for kind in ("source", "target", "length", "cut"):
-            graph.scratch.remove(f"edge{p}-{kind}")
-    return made
+    map_tasks(engine, extend_partition, [(graph, p, added) for p, added in enumerate(edges)])
+    return _linked(replace(graph, version=graph.version + 1), engine)
+
+
+def extend_partition(graph: PartedGraph, p: int, added: Edges) -> None:
+    """Write the edges of a partition and some more, to be linked (a task)."""
+    _save_edges(graph.scratch, p, _joined([_edges_of(graph, p), added]), graph.n_partitions)
 
 
 def _linked(graph: PartedGraph, engine: Engine) -> PartedGraph:
+    """Have every partition make its graph of the edges that all have written."""
     parts = range(graph.n_partitions)
     counts = map_tasks(engine, link_partition, [(graph, p) for p in parts])
+    for p in parts:
+        for kind in ("source", "target", "length", "cut"):
+            graph.scratch.remove(f"edge{p}-{kind}")
     n_entries, n_cut = np.sum(counts, axis=0).tolist()
     return replace(graph, n_edges=n_entries // 2, n_cut=n_cut // 2)
 
@@ -210,12 +230,12 @@ def join_partition(partition: Partition, p: int, k: int, n_threads: int) -> None
     found = by_node[index[number[:n_own]]].ravel()
     source = np.repeat(np.arange(n_own), k)
     length = distance[number[:n_own]].ravel()
-    _save_edges(scratch, p, Edges(source, part[found], place[found], length), partition.n_partitions)
+    _save_edges(
+        scratch, p, Edges(source, part[found], place[found], length), partition.n_partitions
+    )
 
 
-def _compared_cells(
-    partition: Partition, p: int
-) -> tuple[Ints, Ints, npt.NDArray[np.int32]]:
+def _compared_cells(partition: Partition, p: int) -> tuple[Ints, Ints, npt.NDArray[np.int32]]:
     """Own cells, the foreign ones they are compared with, and the pairs by their places there."""
     scratch = partition.nodes.scratch
     of_cell = np.array(scratch.load("cell-part"))
@@ -285,7 +305,9 @@ def link_partition(graph: PartedGraph, p: int) -> tuple[int, int]:
         Edges from own nodes, and those of them to ghosts.
     """
     scratch, n_own = graph.scratch, graph.partition.sizes[p]
-    source, target, length = (list(column) for column in zip(_load_edges(scratch, p, p), strict=True))
+    source, target, length = (
+        list(column) for column in zip(_load_edges(scratch, p, p), strict=True)
+    )
     ghosts, cut = [], [0]
     for q in range(graph.n_partitions):
         if q != p:

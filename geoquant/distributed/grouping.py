@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 #: A group may be so many times as large as the mean. Latents have clusters of their own, and to
 #: cut through them costs more than groups of unlike size: measured on 60 000 latents of MNIST in 8
-#: groups, where cuts of 10 % of the edges become 6 %.
+#: groups, 1.1 cuts 10 % of the edges, 1.3 8 % and 1.6 7 %.
 MOST_LOAD = 1.6
-_MOST_PASSES = 8
+_MOST_PASSES = 4
 #: Moves in a row that lead to nothing better, after which a pass is over.
-_MOST_FRUITLESS = 200
+_MOST_FRUITLESS = 100
 
 
 def group_cells(

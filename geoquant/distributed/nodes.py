@@ -67,9 +67,7 @@ class ShardNodes(NamedTuple):
     weight: npt.NDArray[np.float64]
 
 
-def number_nodes(
-    shards: ShardSet, scratch: Scratch, engine: Engine, *, n_ranges: int = 8
-) -> Nodes:
+def number_nodes(shards: ShardSet, scratch: Scratch, engine: Engine, *, n_ranges: int = 8) -> Nodes:
     """Check the rows of shards, and number the distinct ones.
 
     Every shard is read once. Rows are hashed, and each range of hashes is sorted by one task.

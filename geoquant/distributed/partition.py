@@ -107,7 +107,9 @@ def partition_nodes(
         n_cells = _n_free_cells(nodes.n_nodes, n_partitions)
     sample = points_of(nodes, random[: SAMPLE_PER_CELL * n_cells], engine)
     with default_floats():
-        centroids = centroids_of(sample, n_cells, n_threads=n_threads) if n_cells > 1 else sample[:1]
+        centroids = (
+            centroids_of(sample, n_cells, n_threads=n_threads) if n_cells > 1 else sample[:1]
+        )
     nodes.scratch.save("cell-centroid", centroids)
     counts = map_tasks(engine, label_shard, [(nodes, i) for i in range(nodes.n_shards)])
     cells = Cells(np.empty(0, np.int32), np.sum(counts, axis=0), centroids)
@@ -219,9 +221,7 @@ def _growing_pairs(
             yield is_marked.reshape(n_cells, n_cells)
 
 
-def _look_around(
-    nodes: Nodes, asked: npt.NDArray[np.int64], n_found: int, engine: Engine
-) -> None:
+def _look_around(nodes: Nodes, asked: npt.NDArray[np.int64], n_found: int, engine: Engine) -> None:
     is_asked = np.zeros(nodes.n_nodes, np.bool_)
     is_asked[asked] = True
     nodes.scratch.save("asked", is_asked)

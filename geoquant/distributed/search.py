@@ -110,13 +110,21 @@ class _Search:
     def _to_the_end(self, *, distances_are_known: bool) -> bool:
         """Supersteps until nobody is told anything; whether rounding hid a change of source."""
         is_hidden = False
-        inbox: dict[int, list[tuple[int, int, int, int]]] = {p: [] for p in range(self.graph.n_partitions)}
+        inbox: dict[int, list[tuple[int, int, int, int]]] = {
+            p: [] for p in range(self.graph.n_partitions)
+        }
         is_first = True
         while inbox:
             tasks = [
                 _Step(
-                    self.graph, self.name, p, self.step, self.steps[p], tuple(senders),
-                    is_first and distances_are_known, distances_are_known,
+                    self.graph,
+                    self.name,
+                    p,
+                    self.step,
+                    self.steps[p],
+                    tuple(senders),
+                    is_first and distances_are_known,
+                    distances_are_known,
                 )
                 for p, senders in sorted(inbox.items())
             ]
@@ -213,9 +221,7 @@ def _records(dtype: np.dtype[np.void], *columns: npt.NDArray[Any]) -> npt.NDArra
     return records
 
 
-def search_partition(
-    step: _Step, offers_sources: bool
-) -> tuple[npt.NDArray[np.int64], bool]:
+def search_partition(step: _Step, offers_sources: bool) -> tuple[npt.NDArray[np.int64], bool]:
     """Go on with a search in one partition (a task).
 
     Parameters
@@ -239,7 +245,12 @@ def search_partition(
         source[:], predecessor[:] = -1, -1
     offers = _own_sources(step) if offers_sources else _told_offers(step)
     *state, from_node, to_node, is_hidden = _core.continue_search(
-        held_graph(graph, p), graph.partition.sizes[p], distance, source, predecessor, *offers,
+        held_graph(graph, p),
+        graph.partition.sizes[p],
+        distance,
+        source,
+        predecessor,
+        *offers,
         step.distances_are_known,
     )
     _save(graph, _name(step.name, p, step.step), _records(_STATE, *state))
@@ -254,9 +265,7 @@ def _own_sources(step: _Step) -> tuple[npt.NDArray[np.generic], ...]:
     return place[label].astype(np.int32), np.zeros(len(label)), label.astype(np.int32)
 
 
-def places_of(
-    graph: PartedGraph, p: int, nodes: npt.NDArray[np.generic]
-) -> npt.NDArray[np.int64]:
+def places_of(graph: PartedGraph, p: int, nodes: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     """Places of nodes in a partition.
 
     Parameters
@@ -363,9 +372,7 @@ def gathered_state(state: PartedState) -> tuple[npt.NDArray[np.float64], npt.NDA
     return distance, source
 
 
-def own_labels(
-    state: PartedState, p: int, centres: npt.NDArray[np.int32]
-) -> npt.NDArray[np.int32]:
+def own_labels(state: PartedState, p: int, centres: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Code of each own node of a partition, every centre being in its own cell.
 
     Parameters
