@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from geoquant.distributed.search import places_of
 from geoquant.graph.components import MOST_MEMBERS_ASKING, closest_outside
 
 Ints = npt.NDArray[np.int64]
+#: A row of `_WaysOut`.
+_Way = tuple[float, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -162,16 +164,14 @@ def _edges_by_part(
     for p in range(graph.n_partitions):
         found = places_of(graph, p, ends)
         part[found >= 0], place[found >= 0] = p, found[found >= 0]
-    own = [part[:, 0] == p for p in range(graph.n_partitions)]
+    own = (part[:, 0] == p for p in range(graph.n_partitions))
     return [
         Edges(place[is_own, 0], part[is_own, 1], place[is_own, 1], lengths[is_own])
         for is_own in own
     ]
 
 
-def _ways_out(
-    found: Components, label: Ints, engine: Engine
-) -> list[tuple[float, int, int, int, int]]:
+def _ways_out(found: Components, label: Ints, engine: Engine) -> list[_Way]:
     """The shortest edge out of each merged component but the largest, shortest first."""
     sizes = np.bincount(label, found.sizes, len(label))
     is_largest = np.arange(len(label)) == sizes.argmax()
@@ -183,13 +183,12 @@ def _ways_out(
         parts = range(found.graph.n_partitions)
         tasks = [(found, label, int(large), p, q) for p in parts for q in parts]
         ways += map_tasks(engine, search_between, tasks, [p for _, _, _, p, _ in tasks])
-    return _shortest_out(_WaysOut(*map(np.concatenate, zip(*ways, strict=True))), label, is_largest)
+    columns = (np.concatenate(column) for column in zip(*ways, strict=True))
+    return _shortest_out(_WaysOut(*columns), label, is_largest)
 
 
-def _shortest_out(
-    ways: _WaysOut, label: Ints, is_largest: npt.NDArray[np.bool_]
-) -> list[tuple[float, int, int, int, int]]:
-    best: dict[int, tuple[float, int, int, int, int]] = {}
+def _shortest_out(ways: _WaysOut, label: Ints, is_largest: npt.NDArray[np.bool_]) -> list[_Way]:
+    best: dict[int, _Way] = {}
     order = np.lexsort((ways.high, ways.low, ways.length))
     for columns in zip(*(column[order].tolist() for column in ways), strict=True):
         for component in columns[3:]:
@@ -239,7 +238,7 @@ def _ordered(length: npt.NDArray[np.float32], a: Ints, b: Ints, of_a: Ints, of_b
 
 def members_of(
     found: Components, is_member: npt.NDArray[np.bool_], p: int
-) -> tuple[npt.NDArray[np.generic], ...]:
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Node, component and point of the nodes of some components in a partition (a task)."""
     scratch = found.graph.scratch
     component = np.array(scratch.load(f"component{p}"))
@@ -253,7 +252,7 @@ def members_of(
 
 def search_from_members(
     found: Components, is_small: npt.NDArray[np.bool_], p: int
-) -> tuple[npt.NDArray[np.generic], ...]:
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """For each member of a small component, the nearest node of no such in a partition (a task)."""
     node, component, point = members_of(found, ~is_small, p)
     if not len(node):
@@ -262,11 +261,11 @@ def search_from_members(
 
 
 def _nearest(
-    node: npt.NDArray[np.generic],
-    component: npt.NDArray[np.generic],
-    point: npt.NDArray[np.generic],
-    asked: npt.NDArray[np.generic],
-) -> tuple[npt.NDArray[np.generic], ...]:
+    node: npt.NDArray[Any],
+    component: npt.NDArray[Any],
+    point: npt.NDArray[Any],
+    asked: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Distance, node and component of the nearest point to each asked; ties by the node."""
     order = np.argsort(node)
     with default_floats():
@@ -285,12 +284,11 @@ def search_between(found: Components, label: Ints, large: int, p: int, q: int) -
     length, node, component = _nearest(*inside, outside[2])
     ways = _ordered(length, outside[0].astype(np.int64), node, outside[1], component)
     first = np.lexsort((ways.high, ways.low, ways.length))[:1]
-    return _WaysOut(*(column[first] for column in ways))
+    length, *ends = (column[first] for column in ways)
+    return _WaysOut(length, *ends)  # type: ignore[arg-type]
 
 
-def _merged(
-    label: Ints, ways: list[tuple[float, int, int, int, int]]
-) -> tuple[Ints, list[tuple[float, int, int]]]:
+def _merged(label: Ints, ways: list[_Way]) -> tuple[Ints, list[tuple[float, int, int]]]:
     """Merge components by the ways, shortest first; one within a component is left out."""
     label = label.copy()
     added = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +71,7 @@ class PartedGraph:
         """Name of an array of a partition."""
         return f"graph{self.version}-{p}-{kind}"
 
-    def load(self, p: int, kind: str) -> npt.NDArray[np.generic]:
+    def load(self, p: int, kind: str) -> npt.NDArray[Any]:
         """Map an array of a partition."""
         return self.scratch.load(self.name(p, kind))
 
@@ -283,7 +283,7 @@ def _save_edges(scratch: Scratch, p: int, edges: Edges, n_parts: int) -> None:
     scratch.save(f"edge{p}-cut", cut)
 
 
-def _load_edges(scratch: Scratch, p: int, q: int) -> tuple[npt.NDArray[np.generic], ...]:
+def _load_edges(scratch: Scratch, p: int, q: int) -> tuple[npt.NDArray[Any], ...]:
     """Source, target and length of the edges that partition p found to partition q."""
     here = slice(*scratch.load(f"edge{p}-cut")[q : q + 2])
     return tuple(scratch.load(f"edge{p}-{kind}")[here] for kind in ("source", "target", "length"))
@@ -329,8 +329,8 @@ def link_partition(graph: PartedGraph, p: int) -> tuple[int, int]:
 def _save_graph(
     graph: PartedGraph,
     p: int,
-    arrays: tuple[npt.NDArray[np.generic], ...],
-    ghost: npt.NDArray[np.generic],
+    arrays: tuple[npt.NDArray[Any], ...],
+    ghost: npt.NDArray[Any],
     cut: Ints,
 ) -> None:
     for kind, array in zip(("indptr", "indices", "lengths"), arrays, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,9 @@ class Partition:
     """Where the points of each cell are, and which cells are compared.
 
     The scratch folder holds, for partition p, ``part{p}-node``, ``-point``, ``-weight`` (cell by
-    cell, ascending within), ``-ascending`` (nodes) and ``-place`` (where each of these is); for the cells
-    ``cell-part``, ``cell-begin`` (place of its first point in its partition), ``cell-size`` and,
-    unless all are compared, ``cell-pairs``.
+    cell, ascending within), ``-ascending`` (nodes) and ``-place`` (where each of these is); for the
+    cells ``cell-part``, ``cell-begin`` (place of its first point in its partition), ``cell-size``
+    and, unless all are compared, ``cell-pairs``.
 
     Attributes
     ----------
@@ -157,19 +157,19 @@ def _tested_cells(
     centroids = nodes.scratch.copy_of("cell-centroid")
     with default_floats():
         own = nearest_centroids(nodes.scratch.copy_of("tested-point"), centroids, 1)[:, 0]
-    best: tuple[npt.NDArray[np.generic], ...] = ()
+    best: tuple[npt.NDArray[Any], ...] = ()
     for i in range(nodes.n_shards):
         names = [f"tested{i}-{kind}" for kind in ("distance", "node", "cell")]
         found = tuple(nodes.scratch.copy_of(name) for name in names)
         best = _nearest_of_both(best, found, k) if best else found
         for name in names:
             nodes.scratch.remove(name)
-    return own, best[2][:, :k]  # type: ignore[return-value]
+    return own, best[2][:, :k]
 
 
 def _nearest_of_both(
-    best: tuple[npt.NDArray[np.generic], ...], found: tuple[npt.NDArray[np.generic], ...], k: int
-) -> tuple[npt.NDArray[np.generic], ...]:
+    best: tuple[npt.NDArray[Any], ...], found: tuple[npt.NDArray[Any], ...], k: int
+) -> tuple[npt.NDArray[Any], ...]:
     joined = [np.concatenate(pair, axis=1) for pair in zip(best, found, strict=True)]
     order = np.lexsort((joined[1], joined[0]), axis=1)[:, :k]
     return tuple(np.take_along_axis(column, order, axis=1) for column in joined)
@@ -312,7 +312,7 @@ def route_shard(nodes: Nodes, i: int, n_parts: int) -> None:
 
 def collect_partition(nodes: Nodes, p: int) -> int:
     """Bring the nodes of a partition together, and return how many they are (a task)."""
-    pieces: dict[str, list[npt.NDArray[np.generic]]] = {}
+    pieces: dict[str, list[npt.NDArray[Any]]] = {}
     for i in range(nodes.n_shards):
         here = slice(*nodes.scratch.load(f"route{i}-cut")[p : p + 2])
         for kind in ("cell", "node", "point", "weight"):

@@ -62,7 +62,7 @@ class PartedState:
     name: str
     steps: tuple[int, ...]
 
-    def load(self, p: int, kind: str) -> npt.NDArray[np.generic]:
+    def load(self, p: int, kind: str) -> npt.NDArray[Any]:
         """``distance``, ``source`` or ``predecessor`` of the nodes that a partition knows.
 
         Those of own nodes are final. Of ghosts only what mattered was told.
@@ -75,6 +75,11 @@ class PartedState:
             self.graph.scratch.remove(_name(self.name, p, step))
 
 
+_Offers = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int32]]
+#: Who told something: its partition, the superstep, and which of its records, from and up to.
+_Told = tuple[int, int, int, int]
+
+
 class _Step(NamedTuple):
     """One superstep of a partition."""
 
@@ -83,7 +88,7 @@ class _Step(NamedTuple):
     p: int
     step: int  # that it writes
     last: int  # of its state so far, -1: none
-    senders: tuple[tuple[int, int, int, int], ...]  # partition, superstep, begin and end of told
+    senders: tuple[_Told, ...]
     begins_labels: bool  # whether the labels so far are to be forgotten, as distances are known
     distances_are_known: bool
 
@@ -239,25 +244,25 @@ def search_partition(step: _Step, offers_sources: bool) -> tuple[npt.NDArray[np.
         Whether rounding hid a change of source.
     """
     graph, p = step.graph, step.p
-    known = _load_state(graph, step.name, p, step.last)
-    distance, source, predecessor = (known[kind].copy() for kind in known.dtype.names or ())
+    known = _load_state(graph, step.name, p, step.last).copy()
     if step.begins_labels:
-        source[:], predecessor[:] = -1, -1
+        known["source"], known["predecessor"] = -1, -1
     offers = _own_sources(step) if offers_sources else _told_offers(step)
-    *state, from_node, to_node, is_hidden = _core.continue_search(
+    distance, source, predecessor, from_node, to_node, is_hidden = _core.continue_search(
         held_graph(graph, p),
         graph.partition.sizes[p],
-        distance,
-        source,
-        predecessor,
+        known["distance"].copy(),
+        known["source"].copy(),
+        known["predecessor"].copy(),
         *offers,
-        step.distances_are_known,
+        distances_are_known=step.distances_are_known,
     )
-    _save(graph, _name(step.name, p, step.step), _records(_STATE, *state))
+    state = _records(_STATE, distance, source, predecessor)
+    _save(graph, _name(step.name, p, step.step), state)
     return _tell(step, state, from_node, to_node), is_hidden
 
 
-def _own_sources(step: _Step) -> tuple[npt.NDArray[np.generic], ...]:
+def _own_sources(step: _Step) -> _Offers:
     """Place, distance and label of the sources that are own nodes."""
     sources = step.graph.scratch.load(f"{step.name}-sources")
     place = places_of(step.graph, step.p, sources)
@@ -265,7 +270,7 @@ def _own_sources(step: _Step) -> tuple[npt.NDArray[np.generic], ...]:
     return place[label].astype(np.int32), np.zeros(len(label)), label.astype(np.int32)
 
 
-def places_of(graph: PartedGraph, p: int, nodes: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+def places_of(graph: PartedGraph, p: int, nodes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Places of nodes in a partition.
 
     Parameters
@@ -288,7 +293,7 @@ def places_of(graph: PartedGraph, p: int, nodes: npt.NDArray[np.generic]) -> npt
     return np.where(node[at] == nodes, place, -1).astype(np.int64)
 
 
-def _told_offers(step: _Step) -> tuple[npt.NDArray[np.generic], ...]:
+def _told_offers(step: _Step) -> _Offers:
     """Ghost, distance and label of what other partitions told."""
     n_own = step.graph.partition.sizes[step.p]
     cut = step.graph.load(step.p, "ghost-cut")
@@ -304,7 +309,7 @@ def _told_offers(step: _Step) -> tuple[npt.NDArray[np.generic], ...]:
 
 def _tell(
     step: _Step,
-    state: list[npt.NDArray[np.generic]],
+    state: npt.NDArray[np.void],
     from_node: npt.NDArray[np.int32],
     to_node: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.int64]:
@@ -318,7 +323,9 @@ def _tell(
     at = np.searchsorted(of_place << 32 | graph.load(p, "told"), key)
     part, node = key >> 32, key & 0xFFFFFFFF
     if len(key):
-        records = _records(_TOLD, state[0][node], state[1][node], at - told_cut[part])
+        records = _records(
+            _TOLD, state["distance"][node], state["source"][node], at - told_cut[part]
+        )
         _save(graph, _name(step.name, p, step.step) + "-told", records)
     return np.bincount(part, minlength=n_parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -120,8 +121,9 @@ class ShardSet:
                     f"{shard.name}: all shards must have the {self.width} columns of "
                     f"{names[0]}, found {shard.shape[1]}"
                 )
-            if names.count(shard.name) > 1:
-                raise InputError(f"{shard.name}: the shard is there twice; name it once")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{twice}: the shard is there twice; name it once")
 
     @property
     def width(self) -> int:
@@ -172,8 +174,8 @@ def shards_of_files(paths: PathLike | Iterable[PathLike], key: str | None = None
     ...     shards_of_files(folder).n_rows
     5
     """
-    if isinstance(paths, str | bytes) or hasattr(paths, "__fspath__"):
-        folder = Path(paths if not isinstance(paths, bytes) else paths.decode())
+    if isinstance(paths, str | os.PathLike):
+        folder = Path(paths)
         files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
         if not files:
             raise InputError(f"{folder}: no shard with a suffix of {', '.join(SUFFIXES)} there")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,6 +23,9 @@ from geoquant.distributed.nodes import (
 from geoquant.distributed.scratch import Scratch
 from geoquant.distributed.shards import ArrayShard, ShardSet, shards_of_array, shards_of_files
 from tests.distributed.parts import ENGINE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def assert_numbered_as_one_array(x: np.ndarray, nodes: Nodes) -> None:

@@ -43,14 +43,14 @@ def cases(draw: st.DrawFn, **options: object) -> tuple:
 
 
 @given(cases())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_any_graph_in_any_partition(case: tuple) -> None:
     """Zero lengths, ties, several components, one source or all nodes: the bits of one search."""
     assert_as_on_one_machine(*case)
 
 
 @given(cases(kinds=("rounding",)))
-@settings(max_examples=100)
+@settings(max_examples=40)
 def test_graphs_whose_sums_round(case: tuple) -> None:
     """Labels too are those of one search where rounding hides which source is nearer."""
     assert_as_on_one_machine(*case)
@@ -69,7 +69,7 @@ def test_labels_are_found_anew_where_rounding_hid_one() -> None:
 
 @pytest.mark.parametrize("kind", ["real", "ties", "zeros"])
 @pytest.mark.parametrize("n_sources", [1, 9, 800])
-@pytest.mark.parametrize("n_partitions", [1, 2, 4, 8])
+@pytest.mark.parametrize("n_partitions", [1, 4, 8])
 def test_larger_graphs(kind: str, n_sources: int, n_partitions: int) -> None:
     """Eight hundred nodes strewn at random, from one source to all nodes."""
     graph = random_graph(n_sources, 800, kind=kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +17,9 @@ from geoquant.distributed.shards import (
     shards_of_files,
 )
 from geoquant.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def shard(n: int, d: int = 2, name: str = "a") -> ArrayShard:
@@ -59,12 +62,12 @@ def test_folders_and_files_that_hold_no_shard(tmp_path: Path) -> None:
     """An empty folder, a missing file and a truncated one are refused by name."""
     with pytest.raises(InputError, match="no shard"):
         shards_of_files(tmp_path)
-    with pytest.raises(FileFormatError, match="absent.npy"):
+    with pytest.raises(FileFormatError, match=r"absent\.npy"):
         shards_of_files([tmp_path / "absent.npy"])
     whole = tmp_path / "whole.npy"
     np.save(whole, np.zeros((3, 2), np.float32))
     whole.write_bytes(whole.read_bytes()[:-4])
-    with pytest.raises(FileFormatError, match="whole.npy"):
+    with pytest.raises(FileFormatError, match=r"whole\.npy"):
         shards_of_files(tmp_path)
 
 
@@ -89,5 +92,5 @@ def test_scratch_arrays_are_found_or_said_to_be_missing(tmp_path: Path) -> None:
     assert scratch.load("ten").tolist() == list(range(10))
     scratch.remove("ten")
     scratch.remove("ten")
-    with pytest.raises(FileFormatError, match="ten.npy.*all workers must see the scratch folder"):
+    with pytest.raises(FileFormatError, match=r"ten\.npy.*all workers must see the scratch folder"):
         scratch.load("ten")
