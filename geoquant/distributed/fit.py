@@ -154,44 +154,26 @@ def fit_shards(
     [0.5, 8.5]
     """
     check_choice(codewords, "codewords", tuple(POWER))
-    check_choice(on_disconnected, "on_disconnected", ("bridge", "raise"))
-    check_share(recall_target, "recall_target")
-    check_count(n_partitions, "n_partitions", 1)
     k = check_count(n_neighbors, "n_neighbors", 1)
-    threads, seconds, work = n_threads(n_jobs), dict[str, float](), Work()
-    with _timed(seconds, "nodes"):
-        nodes = number_nodes(shards, scratch, engine, n_ranges=n_partitions)
-        check_count(n_clusters, "n_clusters", 1, nodes.n_nodes)
-        if nodes.n_nodes < 2:
-            raise InputError("shards must hold at least 2 distinct rows, found 1")
-    with _timed(seconds, "partitions"):
-        partition = partition_nodes(
-            nodes,
-            min(k, nodes.n_nodes - 1),
-            n_partitions,
-            engine,
-            recall_target=recall_target,
-            n_threads=threads,
-        )
-    with _timed(seconds, "graph"):
-        graph = parted_knn_graph(partition, min(k, nodes.n_nodes - 1), engine, n_threads=threads)
-        components = parted_components(graph, engine)
-        if on_disconnected == "raise":
-            require_one_component(components.sizes)
-        graph, n_components, _ = bridge_parts(graph, engine, components=components)
-    is_gathered = nodes.n_nodes <= GATHERED_NODES
+    seconds, work = dict[str, float](), Work()
+    graph, n_components = parted_graph_of_shards(
+        shards,
+        n_clusters,
+        engine,
+        scratch,
+        n_neighbors=k,
+        recall_target=recall_target,
+        on_disconnected=on_disconnected,
+        n_partitions=n_partitions,
+        n_jobs=n_jobs,
+        seconds=seconds,
+    )
+    is_gathered = graph.partition.nodes.n_nodes <= GATHERED_NODES
     cluster = _clustered_here if is_gathered else _clustered_in_parts
+    common = {"n_jobs": n_jobs, "random_state": random_state, "progress": progress}
     with _timed(seconds, "clustering"):
         clustering = cluster(
-            graph,
-            n_clusters,
-            engine,
-            work,
-            power=POWER[codewords],
-            n_jobs=n_jobs,
-            random_state=random_state,
-            progress=progress,
-            **options,
+            graph, n_clusters, engine, work, power=POWER[codewords], **common, **options
         )
     with _timed(seconds, "codebook"):
         metadata = codebook_metadata(
@@ -205,7 +187,61 @@ def fit_shards(
             options=options,
         )
         codebook = _codebook(clustering, engine, is_gathered, k, metadata)
+    nodes = graph.partition.nodes
     return PartedFit(codebook, clustering, nodes, graph, n_components, is_gathered, seconds, work)
+
+
+def parted_graph_of_shards(
+    shards: ShardSet,
+    n_clusters: int,
+    engine: Engine,
+    scratch: Scratch,
+    *,
+    n_neighbors: int,
+    recall_target: float,
+    on_disconnected: str,
+    n_partitions: int,
+    n_jobs: int | None,
+    seconds: dict[str, float],
+) -> tuple[PartedGraph, int]:
+    """Make the connected graph of the distinct rows of shards.
+
+    Parameters
+    ----------
+    shards, n_clusters, engine, scratch, n_neighbors, recall_target, on_disconnected, \
+n_partitions, n_jobs
+        As for `fit_shards`.
+    seconds : dict of str to float
+        Gets the wall time of each stage.
+
+    Returns
+    -------
+    graph : PartedGraph
+        Connected.
+    n_components : int
+        Before bridging.
+    """
+    check_choice(on_disconnected, "on_disconnected", ("bridge", "raise"))
+    target = check_share(recall_target, "recall_target")
+    check_count(n_partitions, "n_partitions", 1)
+    threads = n_threads(n_jobs)
+    with _timed(seconds, "nodes"):
+        nodes = number_nodes(shards, scratch, engine, n_ranges=n_partitions)
+        check_count(n_clusters, "n_clusters", 1, nodes.n_nodes)
+        if nodes.n_nodes < 2:
+            raise InputError("shards must hold at least 2 distinct rows, found 1")
+    k = min(n_neighbors, nodes.n_nodes - 1)
+    with _timed(seconds, "partitions"):
+        partition = partition_nodes(
+            nodes, k, n_partitions, engine, recall_target=target, n_threads=threads
+        )
+    with _timed(seconds, "graph"):
+        graph = parted_knn_graph(partition, k, engine, n_threads=threads)
+        components = parted_components(graph, engine)
+        if on_disconnected == "raise":
+            require_one_component(components.sizes)
+        bridged = bridge_parts(graph, engine, components=components)
+    return bridged.graph, bridged.n_components
 
 
 def _clustered_here(

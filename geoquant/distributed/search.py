@@ -73,6 +73,7 @@ class PartedState:
         """Remove the arrays of the search."""
         for p, step in enumerate(self.steps):
             self.graph.scratch.remove(_name(self.name, p, step))
+        self.graph.scratch.remove(f"{self.name}-sources")
 
 
 _Offers = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int32]]
@@ -115,38 +116,49 @@ class _Search:
     def _to_the_end(self, *, distances_are_known: bool) -> bool:
         """Supersteps until nobody is told anything; whether rounding hid a change of source."""
         is_hidden = False
-        inbox: dict[int, list[tuple[int, int, int, int]]] = {
-            p: [] for p in range(self.graph.n_partitions)
-        }
+        inbox: dict[int, list[_Told]] = {p: [] for p in range(self.graph.n_partitions)}
         is_first = True
         while inbox:
-            tasks = [
-                _Step(
-                    self.graph,
-                    self.name,
-                    p,
-                    self.step,
-                    self.steps[p],
-                    tuple(senders),
-                    is_first and distances_are_known,
-                    distances_are_known,
-                )
-                for p, senders in sorted(inbox.items())
-            ]
-            done = map_tasks(self.engine, search_partition, [(t, is_first) for t in tasks], inbox)
-            told = {step.p: counts for step, (counts, _) in zip(tasks, done, strict=True)}
-            is_hidden |= any(hid for _, hid in done)
-            self._forget(tasks)
-            inbox = {}
-            for p, counts in told.items():
-                ends = np.cumsum(counts)
-                for q in np.flatnonzero(counts).tolist():
-                    here = int(ends[q] - counts[q]), int(ends[q])
-                    inbox.setdefault(q, []).append((p, self.step, *here))
-            self._count(told)
-            self.step += 1
+            told, hid = self._superstep(inbox, is_first, distances_are_known)
+            inbox = self._inbox(told)
+            is_hidden |= hid
             is_first = False
+            self.step += 1
         return is_hidden
+
+    def _superstep(
+        self, inbox: dict[int, list[_Told]], is_first: bool, distances_are_known: bool
+    ) -> tuple[dict[int, npt.NDArray[np.int64]], bool]:
+        """One task for each partition that was told something; how many nodes each tells whom."""
+        steps = [
+            _Step(
+                self.graph,
+                self.name,
+                p,
+                self.step,
+                self.steps[p],
+                tuple(senders),
+                is_first and distances_are_known,
+                distances_are_known,
+            )
+            for p, senders in sorted(inbox.items())
+        ]
+        near = [step.p for step in steps]
+        done = map_tasks(self.engine, search_partition, [(s, is_first) for s in steps], near)
+        self._forget(steps)
+        told = {p: counts for p, (counts, _) in zip(near, done, strict=True)}
+        self._count(told)
+        return told, any(hid for _, hid in done)
+
+    def _inbox(self, told: dict[int, npt.NDArray[np.int64]]) -> dict[int, list[_Told]]:
+        """Who was told, by whom, and where that is written."""
+        inbox: dict[int, list[_Told]] = {}
+        for p, counts in told.items():
+            ends = np.cumsum(counts)
+            for q in np.flatnonzero(counts).tolist():
+                here = int(ends[q] - counts[q]), int(ends[q])
+                inbox.setdefault(q, []).append((p, self.step, *here))
+        return inbox
 
     def _count(self, told: dict[int, npt.NDArray[np.int64]]) -> None:
         self.work.n_supersteps += 1
