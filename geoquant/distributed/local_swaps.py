@@ -101,7 +101,7 @@ def propose_swaps(
     arrays = region.graph.arrays
     before = _energy(arrays, region.weight, power, start)
     if max_evaluations is None:
-        max_evaluations = affordable_evaluations(n_nodes, len(start))
+        max_evaluations = affordable_evaluations(n_nodes, own.size)  # fixed centres are far
     moved, *_ = _core.swap_centres(arrays, region.weight, power, start, candidates, max_evaluations)
     if (moved[len(own) :] != start[len(own) :]).any():
         return nothing
