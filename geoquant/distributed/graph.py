@@ -259,15 +259,18 @@ def _points_of_cells(
     """Points, nodes, partitions and places there, of all own nodes and those of foreign cells."""
     scratch = partition.nodes.scratch
     n_own = partition.sizes[p]
-    points = [scratch.load(f"part{p}-point")]
-    node = [scratch.load(f"part{p}-node")]
+    kinds = ("point", "node")
+    all_points, all_nodes = (
+        [scratch.load(f"part{q}-{kind}") for q in range(partition.n_partitions)] for kind in kinds
+    )
+    points, node = [all_points[p]], [all_nodes[p]]
     part, place = [np.full(n_own, p)], [np.arange(n_own)]
     of_cell, begin = scratch.load("cell-part"), scratch.load("cell-begin")
     size = scratch.load("cell-size")
     for cell in foreign:
         q, first, n = int(of_cell[cell]), int(begin[cell]), int(size[cell])
-        points.append(scratch.load(f"part{q}-point")[first : first + n])
-        node.append(scratch.load(f"part{q}-node")[first : first + n])
+        points.append(all_points[q][first : first + n])
+        node.append(all_nodes[q][first : first + n])
         part.append(np.full(n, q))
         place.append(np.arange(first, first + n))
     return tuple(map(np.concatenate, (points, node, part, place)))  # type: ignore[return-value]
