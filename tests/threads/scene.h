@@ -192,12 +192,12 @@ inline std::string nearest_of_one(const Scene& scene, int, RunControl& control) 
   return bytes;
 }
 
-// The second half of the nodes are ghosts, and every second node is offered something.
+// The last hundred nodes are ghosts, and some of both kinds are offered something.
 inline std::string continued(const Scene& scene, int, RunControl& control) {
   std::vector<bool> is_ghost(kNodes, false);
-  std::fill(is_ghost.begin() + kNodes / 2, is_ghost.end(), true);
+  std::fill(is_ghost.begin() + kNodes - 100, is_ghost.end(), true);
   std::vector<NearestOffer> offers;
-  for (NodeId u = 0; u < kNodes; u += 2) offers.push_back({u, 1e-3 * u, u % kCells});
+  for (NodeId u = 0; u < kNodes; u += 45) offers.push_back({u, 1e-3 * u, u % kCells});
   std::vector<NearestSource> nearest(kNodes);
   const ContinuedSearch done = continue_search(scene.graph.view(), is_ghost, offers,
                                                Known::kNothing, nearest, control);
