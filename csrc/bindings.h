@@ -69,12 +69,13 @@ inline void interrupt_if_signalled() {
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
-// `progress` is None or a callable (done, total); it may raise to stop the run.
+// `progress` is None or a callable (done, total); it may raise to stop the run, or return True to
+// end it with what there is.
 inline RunControl run_control(const py::object& progress) {
   if (progress.is_none()) return {interrupt_if_signalled, {}};
   return {interrupt_if_signalled, [progress](std::int64_t done, std::int64_t total) {
             py::gil_scoped_acquire gil;
-            progress(done, total);
+            return progress(done, total).ptr() == Py_True;
           }};
 }
 

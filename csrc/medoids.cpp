@@ -19,8 +19,7 @@ constexpr double kRoundingSlack = 1.0 - 1e-9;
 class CellSearch {
  public:
   CellSearch(const CsrGraph& graph, const double* weights, int power, const CentreId* labels)
-      : graph_(graph),
-        weights_(weights),
+      : weights_(weights),
         power_(power),
         labels_(labels),
         queue_(graph),
@@ -79,7 +78,6 @@ class CellSearch {
     settled_.erase(std::unique(settled_.begin(), settled_.end()), settled_.end());
   }
 
-  const CsrGraph& graph_;
   const double* weights_;
   const int power_;
   const CentreId* labels_;

@@ -11,7 +11,8 @@ namespace geoquant {
 // Not thread-safe: only the thread that entered the kernel polls; workers are stopped by the pool.
 class RunControl {
  public:
-  using Report = std::function<void(std::int64_t done, std::int64_t total)>;
+  // Returns whether to end here with what there is, if a kernel can.
+  using Report = std::function<bool(std::int64_t done, std::int64_t total)>;
 
   // `check_interrupt` throws to stop the run. Both may be empty.
   RunControl(std::function<void()> check_interrupt, Report report)
@@ -26,14 +27,14 @@ class RunControl {
     if (check_interrupt_) check_interrupt_();
   }
 
-  // Reports at most each 50 ms, and always when done == total.
-  void progress(std::int64_t done, std::int64_t total) {
+  // Reports at most each 50 ms, and always when done == total. Returns whether to end here.
+  bool progress(std::int64_t done, std::int64_t total) {
     poll();
-    if (!report_) return;
+    if (!report_) return false;
     const auto now = Clock::now();
-    if (done < total && now < next_report_) return;
+    if (done < total && now < next_report_) return false;
     next_report_ = now + std::chrono::milliseconds(50);
-    report_(done, total);
+    return report_(done, total);
   }
 
  private:

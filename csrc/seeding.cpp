@@ -74,8 +74,7 @@ class Mass {
 class Seeder {
  public:
   Seeder(const CsrGraph& graph, const double* weights, int power, const std::vector<NodeId>& nodes)
-      : graph_(graph),
-        weights_(weights),
+      : weights_(weights),
         power_(power),
         nodes_(nodes),
         position_(nodes.size()),
@@ -167,7 +166,6 @@ class Seeder {
     distance_[node] = to;
   }
 
-  const CsrGraph& graph_;
   const double* weights_;
   const int power_;
   const std::vector<NodeId>& nodes_;

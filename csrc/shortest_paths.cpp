@@ -5,7 +5,7 @@
 
 namespace geoquant {
 NearestSourceSearch::NearestSourceSearch(const CsrGraph& graph)
-    : graph_(graph), nearest_(static_cast<std::size_t>(graph.n_nodes)), queue_(graph) {}
+    : nearest_(static_cast<std::size_t>(graph.n_nodes)), queue_(graph) {}
 
 const std::vector<NearestSource>& NearestSourceSearch::from(const std::vector<NodeId>& sources,
                                                             RunControl& control) {

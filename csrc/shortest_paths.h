@@ -83,7 +83,6 @@ class NearestSourceSearch {
  private:
   bool search(const std::vector<NodeId>& sources, Known known, RunControl& control);
 
-  CsrGraph graph_;
   std::vector<NearestSource> nearest_;
   BucketQueue<NodeId> queue_;
 };

@@ -142,7 +142,7 @@ class SwapSearch {
       n_since_restart += n_passed;
       has_swapped |= swapped;
       unchanged_for = swapped ? 0 : unchanged_for + n_passed;
-      control_.progress(unchanged_for, n);
+      if (control_.progress(unchanged_for, n)) break;
     }
     sum_energies();
     return {centres_, energy_, n_swaps_, n_evaluations_, unchanged_for >= n};

@@ -13,6 +13,7 @@ from .estimate import FitEstimate as FitEstimate
 from .estimate import estimate_fit as estimate_fit
 from .estimators import GeodesicKMeans as GeodesicKMeans
 from .estimators import GeodesicKMedoids as GeodesicKMedoids
+from .estimators import KNNTransformer as KNNTransformer
 from .fit import FittedCodebook as FittedCodebook
 from .fit import fit_codebook as fit_codebook
 from .graph.components import bridge_components as bridge_components

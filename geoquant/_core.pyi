@@ -8,7 +8,7 @@ import numpy.typing as npt
 NODE_BITS: Final[int]
 BUILD_TYPE: Final[Literal["release", "debug", "sanitize"]]
 
-_Progress: TypeAlias = Callable[[int, int], None] | None
+_Progress: TypeAlias = Callable[[int, int], bool | None] | None
 _Int32: TypeAlias = npt.NDArray[np.int32]
 _Int64: TypeAlias = npt.NDArray[np.int64]
 _Float32: TypeAlias = npt.NDArray[np.float32]

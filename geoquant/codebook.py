@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
+
+#: The file of a codebook in a folder of its own, by the convention of Hugging Face.
+FILE_IN_FOLDER = "model.safetensors"
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "vectors": np.dtype(np.float32),
@@ -65,6 +69,40 @@ FILE = FileKind(
     1,
     frozenset({"format", "format_version", "n_neighbors", "metadata", HASH_KEY}),
 )
+
+
+def codebook_file(path: PathLike) -> PathLike:
+    """The file that holds a codebook.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The file itself, or a folder with a codebook, as ``geoquant export --to folder`` writes it.
+
+    Returns
+    -------
+    str or PathLike
+        ``model.safetensors`` in a folder.
+
+    Raises
+    ------
+    FileFormatError
+        If a folder has no such file.
+
+    Examples
+    --------
+    >>> from geoquant.codebook import codebook_file
+    >>> codebook_file("latents.codebook.safetensors")
+    'latents.codebook.safetensors'
+    """
+    if not os.path.isdir(path):
+        return path
+    file = os.path.join(path, FILE_IN_FOLDER)
+    if not os.path.lexists(file):
+        raise FileFormatError(
+            f"{os.fspath(path)}: is a folder without {FILE_IN_FOLDER}; name the file of a codebook"
+        )
+    return file
 
 
 def check_codes(codes: npt.ArrayLike, n_codes: int, *, name: str = "codes") -> npt.NDArray[np.intp]:
@@ -383,10 +421,22 @@ class Codebook(ShortRepr):
     def file_blocks(self) -> Iterator[bytes | bytearray | memoryview]:
         """The content of the file that `save` writes, in blocks; to write it beside others.
 
+        Returns
+        -------
+        iterator of bytes, bytearray or memoryview
+            To be written one after another.
+
         Raises
         ------
         InputError
             If the metadata is too long to be stored (1 MiB).
+
+        Examples
+        --------
+        >>> import geoquant as gq
+        >>> fitted = gq.fit_codebook([[0.0], [1.0], [8.0], [9.0]], 2, random_state=0)
+        >>> b"".join(fitted.codebook.file_blocks())[8:9]
+        b'{'
         """
         arrays: dict[str, AnyArray] = {name: getattr(self, name) for name in _DTYPES}
         texts = {
@@ -405,7 +455,7 @@ class Codebook(ShortRepr):
         Parameters
         ----------
         path : str or PathLike
-            The file.
+            The file, or a folder that holds it as ``model.safetensors``.
 
         Returns
         -------
@@ -426,6 +476,7 @@ class Codebook(ShortRepr):
             ...
         geoquant.errors.FileFormatError: nowhere.safetensors: no such file
         """
+        path = codebook_file(path)
         arrays, texts = read_safetensors(path, canonical=True)
         require_content(arrays, texts, path, FILE, _DTYPES)
         with inconsistencies_name(path):

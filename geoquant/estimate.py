@@ -63,6 +63,13 @@ class FitEstimate:
         Wall time of each stage.
     seconds_range : tuple of float
         The least and the most that all stages together should take.
+
+    Examples
+    --------
+    >>> import geoquant as gq
+    >>> estimate = gq.estimate_fit(1_000_000, 20, 1024)
+    >>> estimate.is_exact, list(estimate.seconds)
+    (False, ['rows', 'neighbours', 'graph', 'clustering', 'codebook'])
     """
 
     n: int
@@ -124,10 +131,16 @@ def estimate_fit(
         Number of codes.
     latents : array-like of shape (n, d), optional
         The latents: a few thousand of them are read and fitted. Default: generated ones.
-    n_neighbors, recall_target, n_jobs
+    n_neighbors : int, default=10
         As for `fit_codebook`.
-    algorithm, n_init
+    recall_target : float, default=0.995
+        As for `fit_codebook`.
+    algorithm : {'auto', 'swap', 'alternate'}, optional
+        As for `geodesic_kmedoids`; by default what `fit_codebook` takes.
+    n_init : int, default=1
         As for `geodesic_kmedoids`.
+    n_jobs : int, optional
+        As for `fit_codebook`.
 
     Returns
     -------

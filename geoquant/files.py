@@ -152,6 +152,53 @@ def write_together(files: Mapping[PathLike, Bytes | Iterable[Bytes]]) -> None:
                 _sync_folder(folder)
 
 
+def write_folder(folder: PathLike, files: Mapping[str, Bytes | Iterable[Bytes]]) -> None:
+    """Write files into a folder, none of them unless all can be written.
+
+    Parameters
+    ----------
+    folder : str or PathLike
+        Made if it is not there, and removed again where the files cannot be written. What else
+        it holds stays.
+    files : mapping of str to bytes-like or iterable of bytes-like
+        Content by name, as for `write_together`.
+
+    Raises
+    ------
+    ResourceError, OSError
+        As `write_atomically`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from geoquant.files import write_folder
+    >>> with tempfile.TemporaryDirectory() as above:
+    ...     folder = pathlib.Path(above, "new", "model")
+    ...     write_folder(folder, {"config.json": b"{}"})
+    ...     (folder / "config.json").read_bytes()
+    b'{}'
+    """
+    made = _missing_folders(folder)
+    try:
+        with system_errors_name(folder):
+            os.makedirs(folder, exist_ok=True)
+        write_together({os.path.join(folder, name): data for name, data in files.items()})
+    except BaseException:
+        for path in made:
+            with suppress(OSError):
+                os.rmdir(path)
+        raise
+
+
+def _missing_folders(folder: PathLike) -> list[str]:
+    """The folder and those above it that are not there, the deepest first."""
+    missing, path = [], os.path.abspath(folder)
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    return missing
+
+
 def write_scratch(path: PathLike, data: Iterable[Bytes]) -> None:
     """Write a file that need not outlive a crash of the machine, whole or not at all.
 
@@ -697,14 +744,40 @@ def read_json_object(path: PathLike, *, max_bytes: int = MAX_HEADER_BYTES) -> di
         raw = stream.read(max_bytes + 1)
     if len(raw) > max_bytes:
         raise FileFormatError(f"{os.fspath(path)}: longer than {max_bytes} bytes")
+    return json_object(raw, os.fspath(path))
+
+
+def json_object(raw: bytes, where: str) -> dict[str, Any]:
+    """The JSON object that some bytes spell.
+
+    Parameters
+    ----------
+    raw : bytes
+        UTF-8.
+    where : str
+        What errors call them.
+
+    Returns
+    -------
+    dict of str to object
+
+    Raises
+    ------
+    FileFormatError
+        If they are no strict JSON, repeat a key, or spell something else than an object.
+
+    Examples
+    --------
+    >>> from geoquant.files import json_object
+    >>> json_object(b'{"latent_dim": 20}', "config.json")
+    {'latent_dim': 20}
+    """
     try:
         found = _strict_json(raw)
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{os.fspath(path)}: is not strict JSON: {error}") from error
+        raise FileFormatError(f"{where}: is not strict JSON: {error}") from error
     if not isinstance(found, dict):
-        raise FileFormatError(
-            f"{os.fspath(path)}: must hold a JSON object, found {type(found).__name__}"
-        )
+        raise FileFormatError(f"{where}: must hold a JSON object, found {type(found).__name__}")
     return found
 
 
@@ -796,8 +869,10 @@ def read_safetensors(
     return arrays, metadata
 
 
-def safetensors_names(path: PathLike, *, max_header_bytes: int = MAX_HEADER_BYTES) -> list[str]:
-    r"""Names of the arrays in a ``.safetensors`` file, without reading the arrays.
+def safetensors_outlines(
+    path: PathLike, *, max_header_bytes: int = MAX_HEADER_BYTES
+) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    r"""Shapes and dtypes of the arrays in a ``.safetensors`` file, without reading the arrays.
 
     Parameters
     ----------
@@ -808,40 +883,7 @@ def safetensors_names(path: PathLike, *, max_header_bytes: int = MAX_HEADER_BYTE
 
     Returns
     -------
-    list of str
-        In the order of the file.
-
-    Raises
-    ------
-    FileFormatError
-        As :func:`read_safetensors`.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> from geoquant.files import safetensors_names
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "empty.safetensors")
-    ...     _ = path.write_bytes(b"\x02" + bytes(7) + b"{}")
-    ...     safetensors_names(path)
-    []
-    """
-    return list(safetensors_shapes(path, max_header_bytes=max_header_bytes))
-
-
-def safetensors_shapes(
-    path: PathLike, *, max_header_bytes: int = MAX_HEADER_BYTES
-) -> dict[str, tuple[int, ...]]:
-    r"""Shapes of the arrays in a ``.safetensors`` file, without reading the arrays.
-
-    Parameters
-    ----------
-    path, max_header_bytes
-        As for :func:`safetensors_names`.
-
-    Returns
-    -------
-    dict of str to tuple of int
+    dict of str to (tuple of int, dtype)
         In the order of the file.
 
     Raises
@@ -853,16 +895,16 @@ def safetensors_shapes(
     --------
     >>> import pathlib, tempfile
     >>> import numpy as np
-    >>> from geoquant.files import safetensors_shapes, write_safetensors
+    >>> from geoquant.files import safetensors_outlines, write_safetensors
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "latents.safetensors")
     ...     write_safetensors(path, {"z": np.zeros((3, 2))}, {})
-    ...     safetensors_shapes(path)
-    {'z': (3, 2)}
+    ...     safetensors_outlines(path)
+    {'z': ((3, 2), dtype('float64'))}
     """
     with open_regular(path) as stream:
         tensors = _read_header(stream, path, max_header_bytes)[0]
-    return {name: tensor.shape for name, tensor in tensors.items()}
+    return {name: (tensor.shape, _DTYPES[tensor.code]) for name, tensor in tensors.items()}
 
 
 def _read_header(

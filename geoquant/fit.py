@@ -27,7 +27,7 @@ from geoquant.memory import require_memory
 from geoquant.short_repr import ShortRepr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -61,6 +61,13 @@ class FittedCodebook(ShortRepr):
         On the nodes of the graph.
     seconds : dict of str to float
         Wall time of each stage, in order.
+
+    Examples
+    --------
+    >>> import geoquant as gq
+    >>> fitted = gq.fit_codebook([[0.0], [1.0], [8.0], [9.0]], 2, random_state=0)
+    >>> fitted.codes.shape, fitted.n_components, list(fitted.seconds)
+    ((4,), 1, ['graph', 'clustering', 'codebook'])
     """
 
     codebook: Codebook
@@ -303,11 +310,11 @@ def fit_distinct(
             recall_target=recall_target,
             graph_recall=graph.recall,
             inertia=clustering.inertia,
+            inertia_history=clustering.inertia_history,
             random_state=random_state,
             options=options,
         )
-        if edge_outputs is not None:
-            metadata["edge_lengths"] = "outputs"
+        metadata |= _metadata_of_lengths(edge_outputs, n_neighbors)
         n_asked = int(n_neighbors) if edge_outputs is None else 1
         codebook = _codebook(nodes, rows.weight, clustering, n_asked, metadata)
         codes, distance = _codes_of_all_rows(x, rows, clustering, codebook, n_jobs)
@@ -590,6 +597,7 @@ def codebook_metadata(
     recall_target: float,
     graph_recall: float,
     inertia: float,
+    inertia_history: Sequence[float],
     random_state: Any,
     options: dict[str, Any],
 ) -> dict[str, Any]:
@@ -600,8 +608,10 @@ def codebook_metadata(
     codewords, recall_target, random_state, options
         As for `fit_codebook`; what a file can hold of them is kept: a seed, but no generator; no
         array of nodes.
-    n_latents, n_components, graph_recall, inertia
-        Rows, components of the graph before they were bridged, its recall, and the energy.
+    n_latents, n_components, graph_recall : int, int, float
+        Rows, components of the graph before they were bridged, and its recall.
+    inertia, inertia_history : float, sequence of float
+        The energy, and after each step.
 
     Returns
     -------
@@ -611,7 +621,8 @@ def codebook_metadata(
     --------
     >>> from geoquant.fit import codebook_metadata
     >>> made = codebook_metadata(codewords="mean", n_latents=9, n_components=1, recall_target=1.0,
-    ...                          graph_recall=1.0, inertia=4.0, random_state=0, options={})
+    ...                          graph_recall=1.0, inertia=4.0, inertia_history=[4.0],
+    ...                          random_state=0, options={})
     >>> made["power"], made["random_state"]
     (2, 0)
     """
@@ -625,9 +636,18 @@ def codebook_metadata(
         "power": POWER[codewords],
         "graph_recall": graph_recall,
         "inertia": inertia,
+        "inertia_history": list(inertia_history),
         "random_state": int(random_state) if is_seed else None,
         **{name: value for name, value in options.items() if name != "init"},
     }
+
+
+def _metadata_of_lengths(edge_outputs: object, n_neighbors: int) -> dict[str, Any]:
+    """Where edges were measured, if not among the latents."""
+    if edge_outputs is None:
+        return {}
+    # Such a codebook considers one anchor in assignment: its n_neighbors is not that of its graph.
+    return {"edge_lengths": "outputs", "graph_neighbors": int(n_neighbors)}
 
 
 def _with_init_nodes(options: dict[str, Any], rows: DistinctRows) -> dict[str, Any]:

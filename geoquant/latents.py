@@ -3,64 +3,28 @@
 from __future__ import annotations
 
 import os
-import re
-import zipfile
-import zlib
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from geoquant.arguments import refuse_masked
 from geoquant.default_floats import default_floats
-from geoquant.errors import FileFormatError, InputError, ResourceError
-from geoquant.files import (
-    MAX_HEADER_BYTES,
-    byte_count,
-    open_regular,
-    read_safetensors,
-    safetensors_names,
-    safetensors_shapes,
-)
+from geoquant.errors import InputError
+from geoquant.formats.dispatch import located, open_array
+from geoquant.formats.npy import map_npy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 PathLike: TypeAlias = str | os.PathLike[str]
 
-#: Largest array that is unpacked from an ``.npz`` file, in bytes.
-MAX_NPZ_BYTES = 16 << 30
-# Real latents hardly compress; an archive beyond both of these is a bomb or a mistake.
-_HARMLESS_BYTES = 16 << 20
-_MAX_RATIO = 100
-# Files of many tensors (whole models) have longer headers than a codebook.
-_MAX_LATENTS_HEADER = 100_000_000
-_MAX_NPY_HEADER = 10_000
-_ZIP64_ENDS = 76  # bytes of the records of 64 bits before the last of an archive
 _MAX_MAGNITUDE = 1e18
 _SHOWN_ROWS = 5
 _BLOCK_ROWS = 8192
-
-_NPY_ENTRY = (
-    r"""(['"])(descr|fortran_order|shape)\1\s*:\s*"""
-    r"""(['"][^'"]*['"]|True|False|\(\s*(?:\d+\s*,\s*)*(?:\d+\s*)?\))"""
-)
-_NPY_HEADER = re.compile(rf"\{{\s*(?:{_NPY_ENTRY.replace(chr(92) + '1', '.')}\s*,?\s*){{3}}\}}\s*")
-
-
-class _NpyHeader(NamedTuple):
-    """What the header of an ``.npy`` file says, and how many bytes it takes itself."""
-
-    dtype: np.dtype[Any]
-    fortran_order: bool
-    shape: tuple[int, ...]
-    n_header_bytes: int
-    n_data_bytes: int
 
 
 # ----------------------------------------------------------------------------------- arrays
@@ -266,23 +230,45 @@ def check_sample_weight(sample_weight: object, n: int) -> Float64Array:
 
 
 def read_latents(path: PathLike, key: str | None = None, *, mapped: bool = True) -> AnyArray:
-    """Read an array of latents from ``.npy``, ``.npz`` or ``.safetensors``.
+    """Read an array of latents from a file or folder of any format that is known.
 
     Nothing in a file is believed before it agrees with the file's size, and nothing in it is
     executed: pickled content is refused. The array still has to pass :func:`check_latents`.
 
+    ===============================  ====================================================
+    suffix                           `key` is the name of
+    ===============================  ====================================================
+    ``.npy``                         (leave it out)
+    ``.npz``, ``.safetensors``       the array, where there are several
+    ``.parquet``, ``.pq``            a column of lists or numbers, or several columns of
+    ``.arrow``, ``.feather``,        numbers, with commas; left out, the only column of
+    ``.ipc``                         lists, or all columns if they are floats
+    ``.h5``, ``.hdf5``               the dataset, as in ``/train/z``
+    ``.zarr``, ``.zarr.zip``         the array in the group, as in ``train/z``
+    ``.pt``, ``.pth``                the tensor in a dict, as from ``torch.save``
+    a folder of ``save_to_disk``     the column of the Hugging Face dataset, after its
+                                     split if there are several: ``train/z``
+    any other folder                 as for its files, shards of one array
+    ===============================  ====================================================
+
+    Shards are all files of one of these formats in a folder, in the order of the numbers in
+    their names, or those that a file ``manifest.json`` names: ``{"shards": ["b.npy", "a.npy"]}``.
+    A column of a Hugging Face dataset in memory needs no file:
+    ``check_latents(dataset.with_format("numpy")[:]["z"])``.
+
     Parameters
     ----------
     path : str or PathLike
-        A regular file with one of the three suffixes.
+        A file or folder. ``file.h5::/train/z`` is short for the key ``/train/z``, of every
+        format.
     key : str, optional
-        Name of the array in an ``.npz`` or ``.safetensors`` file that holds several.
+        Which array of several.
     mapped : bool, default True
-        Whether an ``.npy`` file is memory-mapped rather than read.
+        Whether an ``.npy`` file is memory-mapped rather than read; all others are read.
 
     Returns
     -------
-    ndarray
+    ndarray of any shape and dtype
         As stored. A mapped array is read-only, and its file must stay as it is while it is in
         use: if it becomes shorter, the system ends the process (SIGBUS).
 
@@ -292,6 +278,8 @@ def read_latents(path: PathLike, key: str | None = None, *, mapped: bool = True)
         If the file is missing, of another kind, damaged, or `key` does not name an array in it.
     ResourceError
         If memory does not suffice.
+    ImportError
+        If the library of the format is not installed; the message says how to get it.
 
     Examples
     --------
@@ -305,21 +293,10 @@ def read_latents(path: PathLike, key: str | None = None, *, mapped: bool = True)
     ...     read_latents(path).shape
     (3, 2)
     """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".npy":
-        return _read_npy(path, key, mapped=mapped)
-    if suffix == ".npz":
-        return _read_npz(path, key)
-    if suffix == ".safetensors":
-        return _read_one_tensor(path, key)
-    cure = "save them with numpy.save(path, latents)"
-    if suffix in (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin"):
-        cure = "such files can run code when opened; load it where you trust it and "
-        cure += "numpy.save(path, tensor.detach().cpu().float().numpy())"
-    raise FileFormatError(
-        f"{os.fspath(path)}: latents are read from .npy, .npz and .safetensors files, found "
-        f"suffix {suffix!r}; {cure}"
-    )
+    if mapped and os.fspath(path).lower().endswith(".npy"):
+        return map_npy(*located(path, key))
+    with open_array(path, key) as stored:
+        return stored.read()
 
 
 def latents_shape(path: PathLike, key: str | None = None) -> tuple[int, ...]:
@@ -336,7 +313,7 @@ def latents_shape(path: PathLike, key: str | None = None) -> tuple[int, ...]:
 
     Raises
     ------
-    FileFormatError
+    FileFormatError, ImportError
         As :func:`read_latents`.
 
     Examples
@@ -351,207 +328,5 @@ def latents_shape(path: PathLike, key: str | None = None) -> tuple[int, ...]:
     ...     latents_shape(path)
     (3, 2)
     """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".safetensors":
-        shapes = safetensors_shapes(path, max_header_bytes=_MAX_LATENTS_HEADER)
-        return shapes[_chosen(list(shapes), key, path)]
-    if suffix == ".npz":
-        with _npz_member(path, key) as (unpacked, size, where):
-            return _read_npy_header(unpacked, size, where).shape
-    return read_latents(path, key).shape  # mapped, not read, or an error
-
-
-def _read_one_tensor(path: PathLike, key: str | None) -> AnyArray:
-    names = safetensors_names(path, max_header_bytes=_MAX_LATENTS_HEADER)
-    name = _chosen(names, key, path)
-    return read_safetensors(path, names=[name], max_header_bytes=_MAX_LATENTS_HEADER)[0][name]
-
-
-def _chosen(names: list[str], key: str | None, path: PathLike) -> str:
-    """The array to read, of those there are."""
-    if key is None and len(names) == 1:
-        return names[0]
-    if key is not None and key in names:
-        return key
-    listed = ", ".join(repr(name) for name in sorted(names)[:20]) or "none"
-    listed += ", ..." if len(names) > 20 else ""
-    wanted = "there is not exactly one array" if key is None else f"there is no array {key!r}"
-    raise FileFormatError(f"{os.fspath(path)}: {wanted}; choose one with key=: {listed}")
-
-
-def _read_npy(path: PathLike, key: str | None, *, mapped: bool) -> AnyArray:
-    if key is not None:
-        raise FileFormatError(
-            f"{os.fspath(path)}: an .npy file holds one array without a name, found key={key!r}; "
-            "leave key out"
-        )
-    with open_regular(path) as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if not mapped:
-            return _read_array(stream, size, os.fspath(path))
-        header = _read_npy_header(stream, size, os.fspath(path))
-        if header.n_data_bytes == 0:
-            return np.empty(header.shape, dtype=header.dtype)
-        return np.memmap(
-            stream,
-            dtype=header.dtype,
-            mode="r",
-            offset=header.n_header_bytes,
-            shape=header.shape,
-            order="F" if header.fortran_order else "C",
-        )
-
-
-def _read_npy_header(stream: IO[bytes], size: int, where: str) -> _NpyHeader:
-    """Parse an ``.npy`` header without evaluating it, and hold it against the bytes there are."""
-    start = stream.read(8)
-    if start[:6] != b"\x93NUMPY":
-        raise FileFormatError(
-            f"{where}: is no .npy file, it starts with {start[:6]!r}; save latents with "
-            "numpy.save(path, latents)"
-        )
-    width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(start[6:])
-    if width is None:
-        raise _not_plain(where, f"format version {'.'.join(str(part) for part in start[6:])}")
-    length = int.from_bytes(stream.read(width), "little")
-    if length > _MAX_NPY_HEADER:
-        raise _not_plain(where, f"a header of {length} bytes")
-    dtype, fortran_order, shape = _parse_npy_header(stream.read(length).decode("latin1"), where)
-    n_data_bytes = byte_count(shape, dtype.itemsize)
-    if n_data_bytes is None or 8 + width + length + n_data_bytes != size:
-        raise FileFormatError(
-            f"{where}: an array of shape {shape} and dtype {dtype} needs "
-            f"{n_data_bytes} bytes after the header, found {size - 8 - width - length}; the file "
-            "is cut short or damaged: copy it again from its source, or save it anew"
-        )
-    return _NpyHeader(dtype, fortran_order, shape, 8 + width + length, n_data_bytes)
-
-
-def _parse_npy_header(text: str, where: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
-    entries = {match[2]: match[3] for match in re.finditer(_NPY_ENTRY, text)}
-    if not _NPY_HEADER.fullmatch(text) or len(entries) != 3:
-        raise _not_plain(where, f"the header {text[:80]!r}")
-    kind = re.fullmatch(r"['\"]([<>|=]?[biufc]\d{1,2})['\"]", entries["descr"])
-    shape = re.fullmatch(r"\(([^()]*)\)", entries["shape"])
-    if not kind or not shape or entries["fortran_order"] not in ("True", "False"):
-        raise _not_plain(where, f"the header {text[:80]!r}")
-    try:
-        dtype: np.dtype[Any] = np.dtype(kind[1])
-        lengths = tuple(int(length) for length in shape[1].split(",") if length.strip())
-    except (TypeError, ValueError) as error:
-        raise _not_plain(where, f"the header {text[:80]!r}") from error
-    return dtype, entries["fortran_order"] == "True", lengths
-
-
-def _not_plain(where: str, found: str) -> FileFormatError:
-    return FileFormatError(
-        f"{where}: is not the .npy file of a plain array of numbers, found {found}; structured "
-        "arrays and pickled Python objects are not read: save with "
-        "numpy.save(path, latents.astype(numpy.float32))"
-    )
-
-
-def _read_npz(path: PathLike, key: str | None) -> AnyArray:
-    with _npz_member(path, key) as (unpacked, size, where):
-        return _read_array(unpacked, size, where)
-
-
-@contextmanager
-def _npz_member(path: PathLike, key: str | None) -> Iterator[tuple[IO[bytes], int, str]]:
-    """The chosen array of an archive as a stream, its size, and what to call it in errors."""
-    with open_regular(path) as stream, _zip_errors_name(path):
-        size = _check_zip_ends(stream, path)
-        with zipfile.ZipFile(stream) as archive:
-            members = archive.infolist()
-            names = [member.filename.removesuffix(".npy") for member in members]
-            if len(set(names)) != len(names):
-                raise FileFormatError(f"{os.fspath(path)}: names of arrays are repeated")
-            name = _chosen(names, key, path)
-            member = members[names.index(name)]
-            _check_member(member, size, path)
-            with archive.open(member) as unpacked:
-                yield unpacked, member.file_size, f"{os.fspath(path)}[{name!r}]"
-
-
-@contextmanager
-def _zip_errors_name(path: PathLike) -> Iterator[None]:
-    """Turn what the zip modules raise on damaged archives into FileFormatError."""
-    try:
-        yield
-    except (FileFormatError, ResourceError):
-        raise
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        OverflowError,
-    ) as error:
-        raise FileFormatError(
-            f"{os.fspath(path)}: is not a readable .npz archive: {error}; copy it again from its "
-            "source, or save it anew with numpy.savez"
-        ) from error
-
-
-def _check_zip_ends(stream: IO[bytes], path: PathLike) -> int:
-    """Require that the archive is the whole file, and return its size."""
-    head = stream.read(4)
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - _ZIP64_ENDS - 22))
-    ends = stream.read()
-    tail = ends[-22:]
-    if head != b"PK\x03\x04" or tail[:4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
-        raise FileFormatError(
-            f"{os.fspath(path)}: is not an .npz archive and nothing else (cut short, or with "
-            "other bytes before or after it); save it anew with numpy.savez"
-        )
-    index_size = int.from_bytes(tail[12:16], "little")
-    if ends[-42:-38] == b"PK\x06\x07":  # the sizes of 64 bits, which count where they are
-        index_size = max(index_size, int.from_bytes(ends[-58:-50], "little"))
-    if index_size > MAX_HEADER_BYTES:
-        raise FileFormatError(
-            f"{os.fspath(path)}: its list of arrays takes {index_size} bytes, the limit is "
-            f"{MAX_HEADER_BYTES}; save the one of the latents by itself with numpy.save"
-        )
-    return size
-
-
-def _check_member(member: zipfile.ZipInfo, size: int, path: PathLike) -> None:
-    cure = "unpack it yourself if you trust it, and give the .npy file, which is not unpacked"
-    if not member.filename.endswith(".npy"):
-        found = "is not an .npy file"
-    elif member.flag_bits & 0x1:
-        found = "is encrypted"
-    elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        found = f"is compressed by method {member.compress_type}, which numpy does not write"
-    elif member.compress_size > size:
-        found = f"claims {member.compress_size} bytes of a file of {size}"
-    elif member.file_size > MAX_NPZ_BYTES:
-        found = f"unpacks to {member.file_size} bytes, the limit is {MAX_NPZ_BYTES}"
-    elif member.file_size > max(_HARMLESS_BYTES, _MAX_RATIO * member.compress_size):
-        found = f"unpacks from {member.compress_size} to {member.file_size} bytes, like a bomb"
-    else:
-        return
-    raise FileFormatError(f"{os.fspath(path)}: member {member.filename!r} {found}; {cure}")
-
-
-def _read_array(stream: IO[bytes], size: int, where: str) -> AnyArray:
-    header = _read_npy_header(stream, size, where)
-    try:
-        flat = np.empty(header.n_data_bytes, dtype=np.uint8)
-    except MemoryError as error:
-        raise ResourceError(f"{where}: there is no memory for {size} bytes") from error
-    done = 0
-    while block := stream.read(1 << 20):
-        if done + len(block) > len(flat):
-            raise FileFormatError(f"{where}: holds more than its {size} bytes")
-        flat[done : done + len(block)] = np.frombuffer(block, dtype=np.uint8)
-        done += len(block)
-    if done != len(flat):
-        raise FileFormatError(f"{where}: is cut short; copy it again, or save it anew")
-    array = flat.view(header.dtype)
-    return (
-        array.reshape(header.shape[::-1]).T if header.fortran_order else array.reshape(header.shape)
-    )
+    with open_array(path, key) as stored:
+        return stored.shape

@@ -15,6 +15,7 @@ from geoquant.codebook import (
     Codebook,
     FileKind,
     check_codes,
+    codebook_file,
     inconsistencies_name,
     metadata_json,
     require_content,
@@ -299,10 +300,22 @@ class MultistageCodebook(ShortRepr):
     def file_blocks(self) -> Iterator[bytes | bytearray | memoryview]:
         """The content of the file that `save` writes, in blocks; to write it beside others.
 
+        Returns
+        -------
+        iterator of bytes, bytearray or memoryview
+            To be written one after another.
+
         Raises
         ------
         InputError
             If the metadata is too long to be stored (1 MiB).
+
+        Examples
+        --------
+        >>> import geoquant as gq
+        >>> fitted = gq.fit_multistage([[0.0], [1.0], [8.0], [9.0]], 2, 2, random_state=0)
+        >>> b"".join(fitted.codebook.file_blocks())[8:9]
+        b'{'
         """
         arrays = {
             f"{m}.{name}": getattr(stage, name)
@@ -330,7 +343,7 @@ class MultistageCodebook(ShortRepr):
         Parameters
         ----------
         path : str or PathLike
-            The file.
+            The file, or a folder that holds it as ``model.safetensors``.
 
         Returns
         -------
@@ -351,6 +364,7 @@ class MultistageCodebook(ShortRepr):
             ...
         geoquant.errors.FileFormatError: nowhere.safetensors: no such file
         """
+        path = codebook_file(path)
         arrays, texts = read_safetensors(path, canonical=True)
         n_stages = len(arrays) // len(_ARRAYS)
         names = [f"{m}.{name}" for m in range(n_stages) for name in _ARRAYS]
@@ -372,7 +386,8 @@ def load_codebook(path: PathLike) -> Codebook | MultistageCodebook:
     Parameters
     ----------
     path : str or PathLike
-        What `Codebook.save` or `MultistageCodebook.save` wrote.
+        What `Codebook.save` or `MultistageCodebook.save` wrote, or a folder that holds it as
+        ``model.safetensors``.
 
     Returns
     -------
@@ -391,6 +406,7 @@ def load_codebook(path: PathLike) -> Codebook | MultistageCodebook:
         ...
     geoquant.errors.FileFormatError: nowhere.safetensors: no such file
     """
+    path = codebook_file(path)
     _, texts = read_safetensors(path, names=())
     kind = MultistageCodebook if texts.get("format") == FILE.format else Codebook
     return kind.load(path)

@@ -69,6 +69,14 @@ class FittedMultistage(ShortRepr):
         The same after each joint refit of all stages.
     refit_seconds : float
         Wall time of all refits.
+
+    Examples
+    --------
+    >>> import geoquant as gq
+    >>> x = [[i * 8.0 + j, i * 4.0 + j] for i in range(4) for j in range(4)]
+    >>> fitted = gq.fit_multistage(x, 4, n_stages=2, n_neighbors=3, random_state=0)
+    >>> fitted.codes.shape, len(fitted.distortion)
+    ((16, 2), 2)
     """
 
     codebook: MultistageCodebook
@@ -138,9 +146,13 @@ def fit_multistage(
         Seed.
     progress : callable, optional
         Called as ``progress(stage, done, total)``; may raise to stop.
-    checkpoint, resume, keep_checkpoint
+    checkpoint : path, optional
         As for `fit_codebook`; what the fits of the stages do is kept, encoding and refits are
         done anew. Needs a seed that is a number.
+    resume : bool, default=False
+        As for `fit_codebook`.
+    keep_checkpoint : bool, default=False
+        As for `fit_codebook`.
     **options
         For 'geodesic': others of `fit_codebook`, for every stage.
 

@@ -10,14 +10,15 @@ import numpy as np
 
 from geoquant.errors import InputError
 
-#: Called as ``progress(stage, done, total)``; may raise to stop the run.
-Progress = Callable[[str, int, int], None]
+#: Called as ``progress(stage, done, total)``; may raise to stop the run. True ends the stage there
+#: if it is one that improves on what is found already: swaps, perturbations, rounds.
+Progress = Callable[[str, int, int], bool | None]
 
 #: Threads beyond the cores are of use to tests alone.
 _MOST_THREADS = 64
 
 
-def of_stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+def of_stage(progress: Progress | None, stage: str) -> Callable[[int, int], bool | None] | None:
     """Bind the name of a stage, giving the ``(done, total)`` callback that kernels take."""
     if progress is None:
         return None

@@ -14,6 +14,9 @@ from geoquant.latents import check_latents, check_sample_weight
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
+#: From this agreement on, Euclidean and geodesic codes are as good as the same.
+KMEANS_WOULD_DO = 0.99
+
 # Elements of a block of latents that is worked on in float64 at a time (8 MiB).
 _BLOCK_ELEMENTS = 1 << 20
 

@@ -413,7 +413,9 @@ def test_load_refuses_other_files(tmp_path: Path) -> None:
     """Missing files, folders and any other safetensors file are refused by name."""
     with pytest.raises(FileFormatError, match="no such file"):
         Codebook.load(tmp_path / "nowhere")
-    with pytest.raises(FileFormatError, match="not a regular file"):
+    with pytest.raises(
+        FileFormatError, match=r"is a folder without model\.safetensors; name the file"
+    ):
         Codebook.load(tmp_path)
     write_safetensors(tmp_path / "other", {"weight": np.zeros(3)}, {})
     with pytest.raises(FileFormatError, match="is not a codebook"):

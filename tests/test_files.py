@@ -30,8 +30,9 @@ from geoquant.files import (
     open_regular,
     read_json_object,
     read_safetensors,
-    safetensors_names,
+    safetensors_outlines,
     write_atomically,
+    write_folder,
     write_npy,
     write_safetensors,
     write_scratch,
@@ -127,6 +128,38 @@ def test_writes_what_it_is_given(tmp_path: Path, data: Any) -> None:
     write_atomically(path, data)
     assert path.read_bytes() == b"".join(data if isinstance(data, list) else [data])
     assert names_in(tmp_path) == ["out"]
+
+
+def test_a_folder_is_made_for_its_files(tmp_path: Path) -> None:
+    """It and those above it appear; what it held before stays."""
+    folder = tmp_path / "above" / "folder"
+    write_folder(folder, {"a": b"1", "b": [b"2", b"3"]})
+    write_folder(folder, {"a": b"4"})
+    assert {name: (folder / name).read_bytes() for name in names_in(folder)} == {
+        "a": b"4",
+        "b": b"23",
+    }
+
+
+def test_a_folder_of_files_that_cannot_be_written_is_gone(tmp_path: Path) -> None:
+    """Content that fails half-way leaves neither file nor folder, and an older one as it was."""
+
+    def failing() -> Any:
+        yield b"1"
+        raise InputError("no more")
+
+    with pytest.raises(InputError, match="no more"):
+        write_folder(tmp_path / "above" / "folder", {"a": b"1", "b": failing()})
+    assert names_in(tmp_path) == []
+    write_folder(tmp_path / "folder", {"a": OLD})
+    with pytest.raises(InputError, match="no more"):
+        write_folder(tmp_path / "folder", {"a": NEW, "b": failing()})
+    assert names_in(tmp_path / "folder") == ["a"]
+    assert (tmp_path / "folder" / "a").read_bytes() == OLD
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        write_folder(tmp_path / "file" / "folder", {"a": b"1"})
+    assert names_in(tmp_path) == ["file", "folder"]
 
 
 def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -689,7 +722,7 @@ def test_safetensors_round_trip(
     foreign, foreign_texts = read_safetensors(path)
     assert texts == foreign_texts == metadata
     assert set(ours) == set(theirs) == set(foreign) == set(arrays)
-    assert set(safetensors_names(path)) == set(arrays)
+    assert set(safetensors_outlines(path)) == set(arrays)
     for name, array in arrays.items():
         for loaded in (ours[name], theirs[name], foreign[name]):
             np.testing.assert_array_equal(loaded, array, strict=True)
@@ -811,9 +844,9 @@ def test_header_limit(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(with_header({"a": tensor()}, b"abcd"))
     (length,) = struct.unpack("<Q", path.read_bytes()[:8])
-    assert safetensors_names(path, max_header_bytes=length) == ["a"]
+    assert list(safetensors_outlines(path, max_header_bytes=length)) == ["a"]
     with pytest.raises(FileFormatError, match=f"at most {length - 1}"):
-        safetensors_names(path, max_header_bytes=length - 1)
+        safetensors_outlines(path, max_header_bytes=length - 1)
 
 
 def test_header_of_a_hundred_megabytes(tmp_path: Path) -> None:

@@ -173,6 +173,23 @@ def test_metadata_records_numpy_seeds() -> None:
     assert fitted.codebook.metadata["random_state"] == 7
 
 
+def test_metadata_has_the_energy_of_each_step() -> None:
+    """From the seeds to the end, as the clustering gives it."""
+    fitted = gq.fit_codebook(np.random.default_rng(0).normal(size=(90, 2)), 5, random_state=0)
+    history = fitted.codebook.metadata["inertia_history"]
+    assert history == list(fitted.clustering.inertia_history)
+    assert history[-1] == pytest.approx(fitted.codebook.metadata["inertia"])
+
+
+def test_metadata_names_the_graph_of_output_lengths() -> None:
+    """Such a codebook considers one anchor, so the neighbours of its graph stand elsewhere."""
+    x = np.random.default_rng(0).normal(size=(90, 2))
+    plain = gq.fit_codebook(x, 5, n_neighbors=7, random_state=0).codebook
+    measured = gq.fit_codebook(x, 5, n_neighbors=7, edge_outputs=x, random_state=0).codebook
+    assert measured.metadata["graph_neighbors"] == 7
+    assert "graph_neighbors" not in plain.metadata
+
+
 def test_metadata_names_the_release() -> None:
     """As the class Codebook says, the metadata has the version that made the codebook."""
     fitted = fit_codebook(TRIPLES, 2, random_state=0)

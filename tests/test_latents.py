@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from geoquant import latents as module
 from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import write_npy, write_safetensors
+from geoquant.formats import npy, npz
 from geoquant.latents import (
     check_latents,
     check_sample_weight,
@@ -303,7 +304,7 @@ def test_npy_that_changes_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, message: str
 ) -> None:
     """A file cut short or written on after its header was checked is a FileFormatError."""
-    path, read_header = tmp_path / "a.npy", module._read_npy_header
+    path, read_header = tmp_path / "a.npy", npy.read_npy_header
     np.save(path, GRID)
 
     def read_and_change(*arguments: Any) -> Any:
@@ -312,8 +313,8 @@ def test_npy_that_changes_while_it_is_read(
         return header
 
     # Less than a header is in the buffer, so that the rest is asked for afterwards.
-    monkeypatch.setattr(module, "_read_npy_header", read_and_change)
-    monkeypatch.setattr(module, "open_regular", lambda p: open(p, "rb", buffering=0))  # noqa: SIM115
+    monkeypatch.setattr(npy, "read_npy_header", read_and_change)
+    monkeypatch.setattr(npy, "open_regular", lambda p: open(p, "rb", buffering=0))  # noqa: SIM115
     with pytest.raises(FileFormatError, match=message):
         read_latents(path, mapped=False)
 
@@ -481,7 +482,7 @@ def test_a_tensor_is_known_without_reading_the_others(tmp_path: Path) -> None:
 
 def test_the_shape_of_an_unreadable_file_is_refused_by_name(tmp_path: Path) -> None:
     """The error is that of reading, with the name of the member."""
-    npz(tmp_path / "a.npz", {"a.npy": b"no numbers"})
+    archive(tmp_path / "a.npz", {"a.npy": b"no numbers"})
     with pytest.raises(FileFormatError, match=r"a\.npz\['a'\]: is no \.npy file"):
         latents_shape(tmp_path / "a.npz")
     write_npy(tmp_path / "a.npy", GRID)
@@ -559,7 +560,7 @@ def test_npz_layouts(tmp_path: Path, order: Any, compress: bool) -> None:
     assert read.flags.f_contiguous == array.flags.f_contiguous
 
 
-def npz(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> None:
+def archive(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> None:
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
@@ -589,10 +590,10 @@ def test_npz_of_harmless_size_may_compress_well(tmp_path: Path) -> None:
 def test_npz_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A member beyond the limit is refused, whatever its ratio."""
     np.savez(tmp_path / "a.npz", a=GRID)
-    monkeypatch.setattr(module, "MAX_NPZ_BYTES", 100)
+    monkeypatch.setattr(npz, "MAX_UNPACKED_BYTES", 100)
     with pytest.raises(FileFormatError, match="the limit is 100; unpack it yourself"):
         read_latents(tmp_path / "a.npz")
-    monkeypatch.setattr(module, "MAX_NPZ_BYTES", len(npy_of(GRID)))
+    monkeypatch.setattr(npz, "MAX_UNPACKED_BYTES", len(npy_of(GRID)))
     np.testing.assert_array_equal(read_latents(tmp_path / "a.npz"), GRID)
 
 
@@ -609,8 +610,8 @@ def test_npz_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (0, ratio, True),
         (0, ratio - 1, False),
     ):
-        monkeypatch.setattr(module, "_HARMLESS_BYTES", harmless)
-        monkeypatch.setattr(module, "_MAX_RATIO", most)
+        monkeypatch.setattr(npz, "_HARMLESS_BYTES", harmless)
+        monkeypatch.setattr(npz, "_MAX_RATIO", most)
         if is_read:
             assert read_latents(path).shape == (100, 10)
         else:
@@ -621,7 +622,7 @@ def test_npz_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_npz_member_longer_than_its_file(tmp_path: Path) -> None:
     """A member that claims to be packed into more bytes than there are is refused."""
     path = tmp_path / "a.npz"
-    npz(path, {"a.npy": npy_of(GRID)})
+    archive(path, {"a.npy": npy_of(GRID)})
     content = bytearray(path.read_bytes())
     struct.pack_into("<I", content, content.index(b"PK\1\2") + 20, 1 << 30)
     path.write_bytes(content)
@@ -633,16 +634,16 @@ def test_npz_member_longer_than_its_file(tmp_path: Path) -> None:
 def test_npz_members_that_are_refused(tmp_path: Path) -> None:
     """Members of other kinds, methods or sizes are refused by name."""
     path = tmp_path / "a.npz"
-    npz(path, {"a.txt": b"hello"})
+    archive(path, {"a.txt": b"hello"})
     with pytest.raises(FileFormatError, match=r"'a.txt' is not an .npy file"):
         read_latents(path)
-    npz(path, {"a.npy": npy_of(GRID)}, zipfile.ZIP_LZMA)
+    archive(path, {"a.npy": npy_of(GRID)}, zipfile.ZIP_LZMA)
     with pytest.raises(FileFormatError, match="method 14"):
         read_latents(path)
-    npz(path, {"a.npy": npy_of(GRID) + b"!"})
+    archive(path, {"a.npy": npy_of(GRID) + b"!"})
     with pytest.raises(FileFormatError, match=r"\['a'\].*found 49"):
         read_latents(path)
-    npz(path, {"a.npy": b"", "b.npy": npy_of(np.array([{}]))})
+    archive(path, {"a.npy": b"", "b.npy": npy_of(np.array([{}]))})
     with pytest.raises(FileFormatError, match=r"is no .npy file"):
         read_latents(path, "a")
     with pytest.raises(FileFormatError, match="pickled"):
@@ -652,7 +653,7 @@ def test_npz_members_that_are_refused(tmp_path: Path) -> None:
 def test_npz_with_repeated_names(tmp_path: Path) -> None:
     """Two members of one name are refused, for they leave open which one is meant."""
     path = tmp_path / "a.npz"
-    npz(path, {"a.npy": npy_of(GRID), "b.npy": npy_of(GRID)})
+    archive(path, {"a.npy": npy_of(GRID), "b.npy": npy_of(GRID)})
     path.write_bytes(path.read_bytes().replace(b"b.npy", b"a.npy"))
     with pytest.raises(FileFormatError, match="repeated"):
         read_latents(path, "a")
@@ -661,7 +662,7 @@ def test_npz_with_repeated_names(tmp_path: Path) -> None:
 def test_npz_that_says_it_is_encrypted(tmp_path: Path) -> None:
     """An encrypted member is refused, not asked a password for."""
     path = tmp_path / "a.npz"
-    npz(path, {"a.npy": npy_of(GRID)})
+    archive(path, {"a.npy": npy_of(GRID)})
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\1\2") + 8] |= 1
     path.write_bytes(content)
@@ -705,7 +706,7 @@ def test_npz_flipped_data_is_noticed(tmp_path: Path, compress: bool) -> None:
 def test_npz_of_very_many_members(tmp_path: Path) -> None:
     """An archive whose list of members alone is long is refused before the list is read."""
     path = tmp_path / "a.npz"
-    npz(path, {f"{i:0300}.npy": b"" for i in range(3500)}, zipfile.ZIP_STORED)
+    archive(path, {f"{i:0300}.npy": b"" for i in range(3500)}, zipfile.ZIP_STORED)
     with pytest.raises(FileFormatError, match=r"list of arrays takes .* the limit is 1048576"):
         read_latents(path, "1")
 
@@ -713,7 +714,7 @@ def test_npz_of_very_many_members(tmp_path: Path) -> None:
 def test_npz_of_very_many_members_in_64_bits(tmp_path: Path) -> None:
     """The sizes that count where an archive has more than 65 535 members are looked at too."""
     path = tmp_path / "a.npz"
-    npz(path, {"a.npy": npy_of(GRID)})
+    archive(path, {"a.npy": npy_of(GRID)})
     content = path.read_bytes()
     record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 10**6, 10**6, 10**8, 0)
     locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(content) - 22, 1)
@@ -727,7 +728,7 @@ def test_npz_member_that_ends_early(tmp_path: Path, method: int) -> None:
     """One that unpacks to fewer bytes than it claims, with a checksum of those, is refused."""
     path = tmp_path / "a.npz"
     whole = npy_of(GRID)
-    npz(path, {"a.npy": whole[:-4]}, method)
+    archive(path, {"a.npy": whole[:-4]}, method)
     content = bytearray(path.read_bytes())
     for start, place in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
         at = content.index(start) + place
@@ -742,7 +743,7 @@ def test_npz_member_that_unpacks_to_more_is_read_to_its_size(tmp_path: Path) -> 
     """What follows is never unpacked, so it cannot take memory."""
     path = tmp_path / "a.npz"
     whole = npy_of(GRID)
-    npz(path, {"a.npy": whole + bytes(1 << 20)})
+    archive(path, {"a.npy": whole + bytes(1 << 20)})
     content = bytearray(path.read_bytes())
     for start, place in ((b"PK\3\4", 14), (b"PK\1\2", 16)):
         at = content.index(start) + place
@@ -761,7 +762,7 @@ def test_npz_that_does_not_fit_in_memory(tmp_path: Path, monkeypatch: pytest.Mon
     np.savez(tmp_path / "a.npz", a=GRID)
     size = len(npy_of(GRID))
     with monkeypatch.context() as patch:
-        patch.setattr(module.np, "empty", empty)
+        patch.setattr(npy.np, "empty", empty)
         with pytest.raises(ResourceError, match=rf"\['a'\]: there is no memory for {size} bytes"):
             read_latents(tmp_path / "a.npz")
 
@@ -770,7 +771,7 @@ def test_npz_writes_nothing(tmp_path: Path) -> None:
     """Members with paths for names are never extracted."""
     folder = tmp_path / "in"
     folder.mkdir()
-    npz(folder / "a.npz", {"../evil.npy": npy_of(GRID)})
+    archive(folder / "a.npz", {"../evil.npy": npy_of(GRID)})
     np.testing.assert_array_equal(read_latents(folder / "a.npz"), GRID)
     assert [entry.name for entry in tmp_path.iterdir()] == ["in"]
     assert [entry.name for entry in folder.iterdir()] == ["a.npz"]
@@ -804,9 +805,9 @@ def test_safetensors_of_a_large_model(tmp_path: Path) -> None:
     [
         ("a.csv", r"suffix '.csv'; save them with numpy.save"),
         ("a", "suffix ''"),
-        ("a.pt", r"can run code.*numpy.save\(path, tensor"),
+        ("a.ckpt", r"can run code.*numpy.save\(path, tensor"),
         ("a.PKL", "can run code"),
-        *((f"a{suffix}", "can run code") for suffix in (".pth", ".pickle", ".ckpt", ".bin")),
+        *((f"a{suffix}", "can run code") for suffix in (".pickle", ".joblib", ".bin")),
     ],
 )
 def test_other_suffixes(tmp_path: Path, name: str, message: str) -> None:
@@ -814,7 +815,7 @@ def test_other_suffixes(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / name).write_bytes(b"1,2\n")
     with pytest.raises(FileFormatError, match=message) as caught:
         read_latents(tmp_path / name)
-    assert ".npy, .npz and .safetensors" in str(caught.value)
+    assert ".npy, .npz, .safetensors, .parquet, " in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])

@@ -162,11 +162,9 @@ def test_limits_of_the_process_count(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are read from /proc")
-@pytest.mark.parametrize(("beyond", "said"), [(100, "to read it"), (400, "this needs about")])
-def test_fit_under_a_limit_of_address_space_is_refused(
-    tmp_path: Path, beyond: int, said: str
-) -> None:
-    """In one line, with exit code 4, before it has begun: too little for the file, or the fit."""
+@pytest.mark.parametrize("beyond", [100, 400])
+def test_fit_under_a_limit_of_address_space_is_refused(tmp_path: Path, beyond: int) -> None:
+    """In one line, with exit code 4, before the file, of 256 MB, is read."""
     write_npy(tmp_path / "z.npy", np.zeros((2_000_000, 32), np.float32))
     script = (
         "import re, resource, sys\n"
@@ -181,7 +179,7 @@ def test_fit_under_a_limit_of_address_space_is_refused(
     )
     assert done.returncode == 4, done.stderr
     assert done.stderr.startswith("Error: ")
-    assert said in done.stderr
+    assert "this needs about" in done.stderr
     assert done.stderr.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["z.npy"]
 

@@ -344,3 +344,18 @@ def test_load_refuses(tmp_path: Path, change: Any, message: str) -> None:
     with pytest.raises(FileFormatError, match=message) as caught:
         gq.load_codebook(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["single", "residual"])
+def test_a_folder_is_read_as_the_file_in_it(tmp_path: Path, kind: str) -> None:
+    """``model.safetensors`` in a folder is the codebook; a folder without it is an error."""
+    v = np.array([[0.0], [10.0]], np.float32)
+    stage = gq.Codebook(v, v, np.zeros(2), np.array([0, 1], np.int32), 1, {})
+    book = stage if kind == "single" else gq.MultistageCodebook((stage, stage), "residual")
+    book.save(tmp_path / "model.safetensors")
+    for load in (gq.load_codebook, type(book).load):
+        assert np.array_equal(load(tmp_path).assign([[8.0]]), book.assign([[8.0]]))
+    (tmp_path / "model.safetensors").unlink()
+    for load in (gq.load_codebook, type(book).load):
+        with pytest.raises(gq.FileFormatError, match=r"is a folder without model\.safetensors"):
+            load(tmp_path)

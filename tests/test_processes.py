@@ -180,7 +180,7 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("geoquant.estimators.fit_distinct", interrupt)
+    monkeypatch.setattr("geoquant.estimators.clusterer.fit_distinct", interrupt)
     with pytest.raises(KeyboardInterrupt):
         getattr(est, method)(cloud(1, 200, 5))
     assert est.n_features_in_ == 3

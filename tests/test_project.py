@@ -29,6 +29,7 @@ ORDER = [
     "geoquant.default_floats",
     "geoquant.exact_sum",
     "geoquant.files",
+    "geoquant.memory",
     "geoquant.formats",
     "geoquant.latents",
     "geoquant.distinct",
@@ -50,7 +51,6 @@ ORDER = [
     "geoquant.assignment",
     "geoquant.codebook",
     "geoquant.multistage",
-    "geoquant.memory",
     "geoquant.cost_constants",
     "geoquant.work",
     "geoquant.cost",
@@ -73,6 +73,7 @@ ORDER = [
     "geoquant.torch.autoencoder_training",
     "geoquant.torch.probes",
     "geoquant.torch.vae_adapter",
+    "geoquant.torch.layers",
     "geoquant.torch.quantizer",
     "geoquant.torch.multistage_quantizer",
     "geoquant.torch.reconstruction",
@@ -80,6 +81,7 @@ ORDER = [
     "geoquant.torch.refine",
     "geoquant.torch.prior",
     "geoquant.torch.exchange",
+    "geoquant.torch.exchange_folders",
     "geoquant.torch",
     "geoquant.report",
     "geoquant.explorer",
@@ -88,13 +90,7 @@ ORDER = [
     "geoquant.__main__",
 ]
 #: Listed for the order of the design, not yet written.
-PLANNED = {
-    "geoquant.card",
-    "geoquant.explorer",
-    "geoquant.export",
-    "geoquant.formats",
-    "geoquant.torch.exchange",
-}
+PLANNED: set[str] = set()
 
 #: The only places that may import a library.
 HOMES = {
@@ -174,6 +170,12 @@ def position(module: str) -> int:
 def called_name(call: ast.Call) -> str:
     """Source of what is called, such as ``torch.load``."""
     return ast.unparse(call.func)
+
+
+def loads_weights_only(call: ast.Call) -> bool:
+    """Whether a call is ``torch.load(..., weights_only=True)``, which runs no code."""
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    return called_name(call) == "torch.load" and given.get("weights_only") == "True"
 
 
 def is_within(module: str, home: str) -> bool:
@@ -296,7 +298,7 @@ def test_no_call_that_runs_code_from_data() -> None:
     risky = [
         f"{module}:{call.lineno} {ast.unparse(call)}"
         for module, call in calls
-        if called_name(call) in CODE_RUNNING_CALLS
+        if (called_name(call) in CODE_RUNNING_CALLS and not loads_weights_only(call))
         or any(
             keyword.arg in CODE_RUNNING_KEYWORDS and ast.unparse(keyword.value) != "False"
             for keyword in call.keywords

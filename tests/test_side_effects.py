@@ -15,8 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Programs by which scikit-learn and what it uses find out cores and libraries, for k-means.
-HARMLESS = ("lscpu", "ldconfig", "gcc", "cc", "ld")
+#: Programs by which scikit-learn finds out cores and libraries, and matplotlib fonts.
+HARMLESS = ("lscpu", "ldconfig", "gcc", "cc", "ld", "fc-list")
 #: Runs a command and lists what it asked the system for, by the audit events of Python.
 WATCH = """
 import json, os, sys, tempfile
@@ -57,7 +57,9 @@ def asked_by(command: list[str], folder: Path) -> list[tuple[str, str]]:
     home, report = folder / "home", folder / "report.json"
     home.mkdir(exist_ok=True)
     environment = os.environ | {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
-    environment |= {"TMPDIR": str(folder / "temporary")}
+    # matplotlib keeps a list of fonts at home, as for every program that draws; here elsewhere.
+    temporary = folder / "temporary"
+    environment |= {"TMPDIR": str(temporary), "MPLCONFIGDIR": str(temporary / "matplotlib")}
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     work = folder / "work"
     done = subprocess.run(
@@ -101,6 +103,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "fit z.npy -k 8 --estimate",
         "assign z.npy --codebook z.codebook.safetensors -o again.npy",
         "inspect z.codebook.safetensors",
+        "explore z.codebook.safetensors --latents z.npy",
+        "export z.codebook.safetensors --to folder -o to-share",
         "demo -o shown",
     ],
 )

@@ -24,10 +24,13 @@ from geoquant.cli.completion import completed, completion
 from geoquant.cli.demo import demo
 from geoquant.cli.doctor import doctor
 from geoquant.cli.encode import encode
+from geoquant.cli.explore import explore
+from geoquant.cli.export import export
 from geoquant.cli.fit import fit
 from geoquant.cli.inspect import inspect
 from geoquant.cli.prior import prior
 from geoquant.cli.reconstruct import reconstruct
+from geoquant.cli.report import report
 from geoquant.cli.sample import sample
 from geoquant.cli.train import train
 from geoquant.errors import FileFormatError, InputError, NotConnectedError, ResourceError
@@ -71,7 +74,7 @@ def cli() -> None:
 
 
 cli.add_section("Start", [demo, doctor, completion])
-cli.add_section("Codes of latents", [fit, assign, inspect, compare])
+cli.add_section("Codes of latents", [fit, assign, inspect, compare, report, explore, export])
 cli.add_section("With PyTorch", [train, encode, reconstruct, prior, sample])
 
 

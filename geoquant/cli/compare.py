@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "latents_path",
     type=click.Path(path_type=Path),
     required=True,
-    help="Latents that both give codes to (.npy, .npz or .safetensors).",
+    help="Latents that both give codes to.",
 )
 @click.option(
     "--labels",

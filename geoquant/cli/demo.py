@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from geoquant.cli.command import Command
 from geoquant.cli.encode import encode
+from geoquant.cli.explore import explore
 from geoquant.cli.fit import fit
 from geoquant.cli.options import output_options
 from geoquant.cli.prior import prior
 from geoquant.cli.reconstruct import reconstruct
+from geoquant.cli.report import report
 from geoquant.cli.sample import sample
 from geoquant.cli.train import train
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 _N_CODES = 32
 
@@ -50,18 +49,15 @@ def demo(output: Path, with_vae: bool, as_json: bool, quiet: bool) -> None:
     from sklearn.datasets import load_digits
 
     output.mkdir(parents=True, exist_ok=True)
-    digits = load_digits()
     make = _digits_of_a_vae if with_vae else _digits_themselves
-    written, facts = make(output, digits, quiet=quiet or as_json)
+    written = make(output, load_digits(), quiet=quiet or as_json)
     if as_json:
-        click.echo(json.dumps({"schema_version": 1, **facts, "files": [str(f) for f in written]}))
+        click.echo(json.dumps({"schema_version": 1, "files": [str(file) for file in written]}))
     elif not quiet:
         _print_ways_on(output, with_vae=with_vae)
 
 
-def _digits_themselves(
-    folder: Path, digits: Any, *, quiet: bool
-) -> tuple[list[Path], dict[str, Any]]:
+def _digits_themselves(folder: Path, digits: Any, *, quiet: bool) -> list[Path]:
     """Latents that are the images: every code can be seen without a decoder."""
     from geoquant.files import write_npy
 
@@ -71,16 +67,20 @@ def _digits_themselves(
         click.echo(f"latents   {latents}  (the 8 x 8 images themselves)")
     _run(fit, [latents, "-k", _N_CODES], quiet=quiet)
     codebook, codes = folder / "digits.codebook.safetensors", folder / "digits.codes.npy"
-    facts = {"accuracy": _accuracies(codes, digits.data, digits.target)}
+    labels, page = folder / "digits.labels.npy", folder / "explorer.html"
+    write_npy(labels, digits.target)
+    of_digits = [codebook, "--latents", latents, "--labels", labels, "--pixels", "8x8"]
+    _run(explore, [*of_digits, "-o", page], quiet=quiet)
+    written = [latents, labels, codebook, codes, page]
+    if find_spec("matplotlib") is not None:
+        _run(report, [*of_digits, "-o", folder / "report.html"], quiet=quiet)
+        return [*written, folder / "report.html"]
     if not quiet:
-        for name, accuracy in facts["accuracy"].items():
-            click.echo(f"digit told by the code's majority: {accuracy:.1%}  ({name})")
-    return [latents, codebook, codes], facts
+        click.echo("\nno report: it is drawn with matplotlib; pip install 'geoquant[plot]'")
+    return written
 
 
-def _digits_of_a_vae(
-    folder: Path, digits: Any, *, quiet: bool
-) -> tuple[list[Path], dict[str, Any]]:
+def _digits_of_a_vae(folder: Path, digits: Any, *, quiet: bool) -> list[Path]:
     """A VAE, several codes for each of its latents, a prior of them, and images drawn from it."""
     import numpy as np
 
@@ -91,7 +91,7 @@ def _digits_of_a_vae(
     write_npy(images, pixels)
     model, latents = folder / "vae", folder / "latents.npy"
     codebook, codes = folder / "latents.codebook.safetensors", folder / "latents.codes.npy"
-    rows, samples = folder / "rows.png", folder / "samples.png"
+    rows, samples, page = folder / "rows.png", folder / "samples.png", folder / "report.html"
     of_model: list[Any] = ["--model", model, "--data", images]
     steps: list[tuple[click.Command, list[Any]]] = [
         (train, ["vae", "--data", images, "--epochs", 40, "-o", model, "--overwrite"]),
@@ -103,10 +103,11 @@ def _digits_of_a_vae(
             sample,
             ["--prior", folder / "prior", "--codebook", codebook, "--model", model, "-o", samples],
         ),
+        (report, [codebook, "--latents", latents, *of_model, "-o", page]),
     ]
     for command, arguments in steps:
         _run(command, arguments, quiet=quiet)
-    return [images, model, latents, codebook, codes, rows, folder / "prior", samples], {}
+    return [images, model, latents, codebook, codes, rows, folder / "prior", samples, page]
 
 
 def _run(command: click.Command, arguments: list[Any], *, quiet: bool) -> None:
@@ -118,34 +119,15 @@ def _run(command: click.Command, arguments: list[Any], *, quiet: bool) -> None:
     command.main([*words, *shown], prog_name=f"geoquant {command.name}", standalone_mode=False)
 
 
-def _accuracies(
-    codes_path: Path, images: npt.NDArray[np.float64], digit: npt.NDArray[np.int64]
-) -> dict[str, float]:
-    import numpy as np
-    from sklearn.cluster import KMeans
-
-    from geoquant.quality import majority_vote_accuracy
-
-    kmeans = KMeans(_N_CODES, n_init=10, random_state=0).fit_predict(images)
-    named = {"geodesic": np.load(codes_path), "KMeans, n_init=10": kmeans}
-    return {name: majority_vote_accuracy(c, digit, c, digit) for name, c in named.items()}
-
-
 def _print_ways_on(folder: Path, *, with_vae: bool) -> None:
     """Commands to try next, that work as they stand."""
     name = "latents" if with_vae else "digits"
     latents, codebook = folder / f"{name}.npy", folder / f"{name}.codebook.safetensors"
+    more = folder / "more.codebook.safetensors"
     click.echo("\nTry next:")
     for words in (
-        ["geoquant", "inspect", codebook],
-        ["geoquant", "fit", latents, "-k", 64, "-o", folder / "more.codebook.safetensors"],
-        [
-            "geoquant",
-            "compare",
-            codebook,
-            folder / "more.codebook.safetensors",
-            "--latents",
-            latents,
-        ],
+        ["geoquant", "fit", latents, "-k", 64, "-o", more],
+        ["geoquant", "compare", codebook, more, "--latents", latents],
+        ["geoquant", "export", codebook, "--to", "folder", "-o", folder / "to-share"],
     ):
         click.echo("  " + shlex.join(str(word) for word in words))

@@ -154,7 +154,11 @@ def fit(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Make a codebook of the latents in a file."""
+    """Make a codebook of the latents in a file.
+
+    Of .npy, .npz, .safetensors, .pt, Parquet, Arrow, HDF5 (file.h5::/path) or Zarr, or a folder of
+    such files; one latent a row.
+    """
     codebook_path = output or beside(latents_path, _CODEBOOK_SUFFIX)
     codes_path = codes_beside(codebook_path)
     stages = taken_stage_options(options)

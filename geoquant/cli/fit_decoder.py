@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from geoquant.fit import FittedCodebook
     from geoquant.multistage_fit import FittedMultistage
     from geoquant.progress import Progress
+    from geoquant.torch import ImageSet
 
 CommandT = TypeVar("CommandT", bound="Callable[..., Any]")
 FittedT = TypeVar("FittedT", "FittedCodebook", "FittedMultistage")
@@ -116,13 +117,19 @@ def refitted(
 
 
 def images_of(data: str | None, split: str | None, n: int) -> Any:
-    """Images of `n` latents, or None where no data is named."""
-    from geoquant.torch import load_images
+    """Images of `n` latents as floats in [0, 1], or None where no data is named."""
+    found = image_set_of(data, split, n)
+    return None if found is None else found.images()
 
+
+def image_set_of(data: str | None, split: str | None, n: int) -> ImageSet | None:
+    """Images of `n` latents as they are stored, or None where no data is named."""
     if data is None:
         if split is not None:
             raise click.BadParameter("is a part of --data; give that too", param_hint="--split")
         return None
+    from geoquant.torch import load_images
+
     found = load_images(data, split or "train")  # type: ignore[arg-type]
     if len(found) != n:
         raise click.BadParameter(
@@ -130,4 +137,4 @@ def images_of(data: str | None, split: str | None, n: int) -> Any:
             "encoded",
             param_hint="--data",
         )
-    return found.images()
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,12 @@ def inspect(codebook_path: Path, as_json: bool, quiet: bool) -> None:
 
     The file is verified on the way.
     """
+    from geoquant.codebook import codebook_file
     from geoquant.multistage import MultistageCodebook, load_codebook
 
     book = load_codebook(codebook_path)
     facts = _facts_of_stages(book) if isinstance(book, MultistageCodebook) else _facts(book)
-    facts |= {"bytes": codebook_path.stat().st_size}
+    facts |= {"bytes": os.path.getsize(codebook_file(codebook_path))}
     if as_json:
         click.echo(json.dumps({"schema_version": 1, **facts}))
         return

@@ -27,7 +27,7 @@ latents_argument: Decorator = click.argument(
     "latents_path", metavar="LATENTS", type=click.Path(path_type=Path)
 )
 key_option: Decorator = click.option(
-    "--key", help="Which array of an .npz or .safetensors file to read."
+    "--key", help="Which array, column or dataset to read, of several; short: file.h5::/train/z."
 )
 
 
@@ -50,6 +50,29 @@ class ByteCount(click.ParamType):  # type: ignore[type-arg]  # generic from clic
         return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
+class ImageShape(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
+    """Rows and columns, or channels before them: 28x28, 3x64x64."""
+
+    name = "shape"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int]:
+        """Give channels, rows and columns, or fail saying how to write them."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(?:([13])x)?([1-9]\d{0,3})x([1-9]\d{0,3})", value.strip())
+        if match is None:
+            self.fail(f"{value!r} is no shape of images such as 28x28 or 3x64x64", param, ctx)
+        return int(match[1] or 1), int(match[2]), int(match[3])
+
+
+pixels_option: Decorator = click.option(
+    "--pixels",
+    type=ImageShape(),
+    default=None,
+    help="The latents are images themselves, of so many rows and columns: 28x28 or 3x64x64.",
+)
 max_memory_option: Decorator = click.option(
     "--max-memory",
     type=ByteCount(),
@@ -146,11 +169,13 @@ model_option: Decorator = click.option(
 
 def load_latents(path: Path, key: str | None) -> npt.NDArray[np.float32]:
     """Read and check a file of latents; whatever is wrong with it is the file's fault."""
+    from geoquant.formats.dispatch import located
     from geoquant.latents import check_latents, read_latents
     from geoquant.memory import require_memory
 
     with suppress(OSError):  # the reader explains what cannot be read
-        require_memory(path.stat().st_size, None, "give a part of the latents")
+        file = Path(located(path)[0])
+        require_memory(file.stat().st_size, None, "give a part of the latents")
     try:
         # Not mapped: a file cut short meanwhile is an error, where a map of it ends the process.
         return check_latents(read_latents(path, key, mapped=False))
@@ -159,10 +184,20 @@ def load_latents(path: Path, key: str | None) -> npt.NDArray[np.float32]:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """The file's own path with another suffix."""
-    if not path.name:
-        raise FileFormatError(f"{path}: not a file of latents; give an .npy, .npz or .safetensors")
-    return path.with_name(path.stem + suffix)
+    """The path of the latents with another suffix, and the array's name where it has one."""
+    from geoquant.formats.dispatch import known_suffix, located
+
+    file, inner = located(path)
+    name = Path(file).name
+    if name in ("", ".."):
+        raise FileFormatError(f"{path}: has no name of its own; give the file or folder by name")
+    known = known_suffix(name)
+    if known is not None and len(known) < len(name):
+        name = name[: -len(known)]
+    elif not Path(file).is_dir():
+        name = Path(file).stem
+    array = "".join("-" + part for part in re.findall(r"[\w.]+", inner or ""))
+    return Path(file).with_name(name + array + suffix)
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
@@ -174,12 +209,26 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
             raise click.BadParameter(
                 f"folder {output.parent} does not exist", param_hint="--output"
             )
-        # Unlike Path.resolve, this passes on loops of links, which reader and writer explain.
-        if os.path.realpath(output) in map(os.path.realpath, inputs):
+        if any(_is_part_of(output, path) for path in inputs):
             raise click.BadParameter(
                 f"{output} is an input and would be overwritten; name another file",
                 param_hint="--output",
             )
+
+
+def _is_part_of(output: Path, path: Path) -> bool:
+    """Whether a file is an input, or a shard in a folder that is one."""
+    from geoquant.formats.dispatch import known_suffix, located
+
+    # Unlike Path.resolve, this passes on loops of links, which reader and writer explain.
+    written, read = os.path.realpath(output), os.path.realpath(located(path)[0])
+    if written == read or not written.startswith(read + os.sep) or not os.path.isfile(written):
+        return written == read
+    if known_suffix(read) is not None:  # a store, all of whose files are its own
+        return True
+    others = set(os.listdir(read)) - {os.path.basename(written)}
+    alike = [name for name in others if known_suffix(name) == known_suffix(written)]
+    return not others or bool(alike)
 
 
 def load_codes(path: Path, n_codes: Sequence[int]) -> npt.NDArray[np.int64]:

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from geoquant.fit import FittedCodebook
 
-#: From this agreement on, Euclidean and geodesic codes are as good as the same.
-KMEANS_WOULD_DO = 0.99
-
 
 def summarize(
     fitted: FittedCodebook, latents: npt.NDArray[np.float32], n_jobs: int | None
@@ -62,6 +59,8 @@ def peak_memory_mb() -> float:
 
 def advice(summary: dict[str, Any]) -> str | None:
     """Say when the geodesic detour does not pay."""
+    from geoquant.quality import KMEANS_WOULD_DO
+
     agreement = summary["agreement_with_euclidean"]
     if agreement <= KMEANS_WOULD_DO:
         return None

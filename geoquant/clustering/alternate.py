@@ -131,12 +131,13 @@ def alternate(
         moved = _core.cell_medoids(graph.arrays, weights, power, labels, centres, n_threads)
         paths = nearest_source(graph, moved)
         energy = energy_of(paths.distance, power, weights)
-        if progress is not None:
-            progress("alternate", n_rounds, max_rounds)
+        is_stopped = progress is not None and progress("alternate", n_rounds, max_rounds)
         if not energy < history[-1]:
             return Step(centres, history, n_rounds, True)
         centres = moved
         history.append(energy)
         if len(centres) == 1:  # the one cell will not change, and its medoid is exact
             return Step(centres, history, n_rounds, True)
+        if is_stopped:
+            return Step(centres, history, n_rounds, False)
     return Step(centres, history, max_rounds, False)

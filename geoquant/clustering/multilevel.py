@@ -277,8 +277,8 @@ def sampled_swaps(
         found, energy, n_swaps, *_ = _core.swap_centres(
             graph.arrays, weights, power, step.centres, candidates, candidates.size, n_threads
         )
-        if progress is not None:
-            progress("swaps", min(start + n_at_once, drawn.size), drawn.size)
+        n_tried = min(start + n_at_once, drawn.size)
+        is_stopped = progress is not None and progress("swaps", n_tried, drawn.size)
         n_fruitless = 0 if n_swaps else n_fruitless + 1
         if n_fruitless == MOST_FRUITLESS_DRAWS:
             break
@@ -286,6 +286,8 @@ def sampled_swaps(
             history.append(min(history[-1], energy))
             step = near_swaps(graph, found, **options)
             history += [min(history[-1], energy) for energy in step.energy_history[1:]]
+        if is_stopped:
+            break
     return Step(step.centres, history, 1, False)
 
 

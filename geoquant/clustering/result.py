@@ -34,6 +34,14 @@ class Clustering(ShortRepr):
         Whether the last round changed nothing (for swaps: a local optimum).
     centers : ndarray of shape (n_clusters, d), float32, or None
         Weighted means of the cells' latents, where latents were given.
+
+    Examples
+    --------
+    >>> import geoquant as gq
+    >>> line = gq.Graph.from_edges(6, range(5), range(1, 6), [1.0, 1.0, 9.0, 1.0, 1.0])
+    >>> result = gq.geodesic_kmedoids(line, n_clusters=2, random_state=0)
+    >>> result.distance.tolist(), result.inertia
+    ([1.0, 0.0, 1.0, 1.0, 0.0, 1.0], 4.0)
     """
 
     labels: npt.NDArray[np.int32]

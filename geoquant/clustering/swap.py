@@ -204,8 +204,8 @@ def perturb(
         if energy < history[-1]:
             centres, nearest = found, two_nearest_sources(graph, found)
             history.append(energy)
-        if progress is not None:
-            progress("perturbations", done, n_perturbations)
+        if progress is not None and progress("perturbations", done, n_perturbations):
+            break
     return Step(centres, history, n_perturbations, False)
 
 

@@ -87,7 +87,7 @@ class PartedFit:
     @property
     def energy(self) -> float:
         """The exact energy of the centres."""
-        return self.clustering.energy_history[-1]
+        return self.clustering.energy
 
 
 def fit_shards(
@@ -182,7 +182,8 @@ def fit_shards(
             n_components=n_components,
             recall_target=recall_target,
             graph_recall=graph.partition.recall,
-            inertia=clustering.energy_history[-1],
+            inertia=clustering.energy,
+            inertia_history=clustering.energy_history,
             random_state=random_state,
             options=options,
         )
@@ -261,8 +262,14 @@ def _clustered_here(
         gathered_graph(graph), n_clusters, power=power, sample_weight=weight, **options
     )
     state = parted_nearest_source(graph, found.medoid_indices, engine, name="centres", work=work)
-    history = (*found.inertia_history[:-1], found.inertia)
-    return PartedClustering(found.medoid_indices, state, history, found.n_iter, found.is_converged)
+    return PartedClustering(
+        found.medoid_indices,
+        state,
+        found.inertia,
+        found.inertia_history,
+        found.n_iter,
+        found.is_converged,
+    )
 
 
 def _clustered_in_parts(

@@ -39,8 +39,10 @@ class PartedClustering:
         Nodes, as one machine numbers them.
     state : PartedState
         Of the search from the centres.
+    energy : float
+        Exact, of the centres.
     energy_history : tuple of float
-        Exact energies, of the start and after each round that was kept.
+        Of the start, and after each step that was kept.
     n_rounds : int
         Rounds of swaps.
     is_converged : bool
@@ -49,6 +51,7 @@ class PartedClustering:
 
     centres: npt.NDArray[np.int32]
     state: PartedState
+    energy: float
     energy_history: tuple[float, ...]
     n_rounds: int
     is_converged: bool
@@ -141,7 +144,7 @@ def parted_clustering(
         centres, state, energy = moved, after, lower
         if progress is not None:
             progress("swaps", n_rounds, max_rounds)
-    return PartedClustering(centres, state, tuple(history), n_rounds, is_converged)
+    return PartedClustering(centres, state, energy, tuple(history), n_rounds, is_converged)
 
 
 def coarse_start(

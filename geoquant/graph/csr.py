@@ -120,6 +120,12 @@ class Graph(ShortRepr):
         ------
         InputError
             If a node or length is out of range or the shapes differ.
+
+        Examples
+        --------
+        >>> import geoquant as gq
+        >>> gq.Graph.from_edges(3, [0, 1, 2], [1, 0, 2], [2.0, 1.0, 5.0]).lengths.tolist()
+        [1.0, 1.0]
         """
         n_nodes = check_count(n_nodes, "n_nodes", 1, MAX_NODES)
         low = _node_ids(from_node, n_nodes, "from_node")
@@ -252,6 +258,13 @@ class Graph(ShortRepr):
         ------
         InputError
             If `matrix` is not sparse, not square, or holds anything but distances.
+
+        Examples
+        --------
+        >>> import geoquant as gq
+        >>> from scipy.sparse import csr_array
+        >>> gq.Graph.from_scipy(csr_array([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0], [0.0, 0.0, 0.0]]))
+        Graph(indptr=int64(4,), indices=int32(4,), lengths=float32(4,), recall=1.0)
         """
         if not hasattr(matrix, "tocoo"):
             raise InputError(
@@ -272,6 +285,12 @@ class Graph(ShortRepr):
         Returns
         -------
         scipy.sparse.csr_array of shape (n_nodes, n_nodes), float32
+
+        Examples
+        --------
+        >>> import geoquant as gq
+        >>> gq.Graph.from_edges(2, [0], [1], [3.0]).to_scipy().toarray().tolist()
+        [[0.0, 3.0], [3.0, 0.0]]
         """
         from scipy.sparse import csr_array
 

@@ -1,4 +1,4 @@
-"""Codes and shortest paths of latents in the plane."""
+"""Codes, classes and shortest paths of latents in the plane."""
 
 from __future__ import annotations
 
@@ -15,12 +15,22 @@ from geoquant.codebook import check_codes
 from geoquant.errors import InputError
 from geoquant.graph.csr import check_nodes
 from geoquant.latents import check_latents
+from geoquant.report.subject import sample_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Okabe and Ito's colours, which the colour-blind tell apart, without black: that marks medoids.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+
+#: And three more for classes, which have a legend to tell them apart.
+CLASS_COLOURS = (*PALETTE, "#882255", "#999999", "#44AA99")
+
+#: Points beyond which a sample of them, or cells of the picture, are drawn.
+MOST_POINTS = 20_000
+
+# Beyond it a name in a legend would leave no room for the picture.
+_LONGEST_NAME = 16
 
 # Cells touch in the picture if a point of one is among so many points nearest to one of the other.
 _NEAR_POINTS = 8
@@ -95,13 +105,74 @@ def plot_codes(
     return ax
 
 
+def plot_classes(latents_2d: npt.ArrayLike, labels: npt.ArrayLike, ax: Axes | None = None) -> Axes:
+    """Draw latents in the plane, coloured by their classes, with a legend.
+
+    Parameters
+    ----------
+    latents_2d : array-like of shape (n, 2)
+        Where each latent is drawn; beyond 20 000, a random sample is.
+    labels : array-like of shape (n,), int or str
+        Class of each latent, of ten classes at most.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, with equal scales; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    InputError
+        If there are more classes than colours that can be told apart, or not one label a latent.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from geoquant.report import plot_classes
+    >>> ax = plot_classes([[0.0, 0.0], [3.0, 0.0]], ["cat", "dog"], Figure().add_subplot())
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['cat', 'dog']
+    """
+    xy = _in_the_plane(latents_2d)
+    names, label = np.unique(np.asarray(labels), return_inverse=True)
+    if label.shape != (len(xy),) or len(names) > len(CLASS_COLOURS):
+        raise InputError(
+            f"labels must be one of at most {len(CLASS_COLOURS)} classes for each of the {len(xy)} "
+            f"latents, found {len(names)} classes in shape {np.shape(labels)}"
+        )
+    ax = _axes(ax)
+    rows = sample_of(len(xy), MOST_POINTS)
+    xy, label = xy[rows], label[rows]
+    size = max(2.0, min(9.0, 30_000 / len(xy)))
+    # All at once, in the order of the rows, so that no class lies on top of the others.
+    points = ax.scatter(
+        xy[:, 0], xy[:, 1], c=to_rgba_array(CLASS_COLOURS)[label], s=size, linewidths=0
+    )
+    points.set_rasterized(len(xy) > 500)
+    for name, colour in zip(names, CLASS_COLOURS, strict=False):
+        whole = str(name)
+        shown = whole if len(whole) <= _LONGEST_NAME else whole[: _LONGEST_NAME - 1] + "…"
+        ax.scatter([], [], color=colour, s=25, label=shown)
+    legend = ax.legend(
+        loc="upper left", bbox_to_anchor=(1, 1), handletextpad=0.1, borderaxespad=0, frameon=False
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # names may hold anything
+    ax.set_axis_off()
+    return ax
+
+
 def plot_path_and_chord(
-    latents_2d: npt.ArrayLike, path: npt.ArrayLike, ax: Axes | None = None
+    latents_2d: npt.ArrayLike,
+    path: npt.ArrayLike,
+    ax: Axes | None = None,
+    *,
+    lengths: tuple[float, float] | None = None,
 ) -> Axes:
     """Draw a path along latents in the plane and the straight chord between its ends.
 
-    The legend gives both lengths, in the unit of `latents_2d` and as they are in the plane: if
-    `latents_2d` is a map of latents of more dimensions, these are not the lengths of the graph.
+    The legend gives both lengths.
 
     Parameters
     ----------
@@ -111,6 +182,9 @@ def plot_path_and_chord(
         At least two rows of `latents_2d` in order, such as `path_between` gives.
     ax : matplotlib.axes.Axes, optional
         Where to draw, with equal scales; a new figure by default.
+    lengths : tuple of two floats, optional
+        Of path and chord, where `latents_2d` is a map of latents of more dimensions. By default
+        those in the plane, in the unit of `latents_2d`.
 
     Returns
     -------
@@ -136,8 +210,10 @@ def plot_path_and_chord(
     if len(nodes) < 2:
         raise InputError("path must hold at least two nodes, its ends, found 1")
     ax = _axes(ax)
-    _draw_line(ax, "along the data", xy[nodes], linestyle="-")
-    _draw_line(ax, "straight", xy[nodes[[0, -1]]], linestyle=(0, (4, 2)))
+    lines = (xy[nodes], xy[nodes[[0, -1]]])
+    along, straight = lengths or map(_length, lines)
+    _draw_line(ax, f"along the data: {along:.2f}", lines[0], linestyle="-")
+    _draw_line(ax, f"straight: {straight:.2f}", lines[1], linestyle=(0, (4, 2)))
     ends = xy[nodes[[0, -1]]]
     ax.scatter(ends[:, 0], ends[:, 1], marker="s", s=60, c="white", edgecolors="black", zorder=6)
     ax.legend()
@@ -161,17 +237,21 @@ def _axes(ax: Axes | None) -> Axes:
     return ax
 
 
-def _draw_line(ax: Axes, name: str, points: npt.NDArray[np.float32], linestyle: Any) -> None:
-    """A black line on a white one, to be seen on every colour."""
+def _length(points: npt.NDArray[np.float32]) -> float:
+    """Of the line through points in order."""
     steps = np.diff(points.astype(np.float64), axis=0)
-    length = np.linalg.norm(steps, axis=1).sum()
+    return float(np.linalg.norm(steps, axis=1).sum())
+
+
+def _draw_line(ax: Axes, label: str, points: npt.NDArray[np.float32], linestyle: Any) -> None:
+    """A black line on a white one, to be seen on every colour."""
     ax.plot(
         *points.T,
         color="black",
         linewidth=2,
         linestyle=linestyle,
         zorder=5,
-        label=f"{name}: {length:.2f}",
+        label=label,
         path_effects=[Stroke(linewidth=4.5, foreground="white"), Normal()],
     )
 

@@ -9,6 +9,10 @@ from .autoencoders import load_model as load_model
 from .bottlenecks import VectorQuantizer as VectorQuantizer
 from .datasets import ImageSet as ImageSet
 from .datasets import load_images as load_images
+from .exchange import put_in_vq_model as put_in_vq_model
+from .exchange import share_of_other_codes as share_of_other_codes
+from .exchange import to_diffusers_vq as to_diffusers_vq
+from .exchange import to_vector_quantize_pytorch as to_vector_quantize_pytorch
 from .multistage_quantizer import MultistageQuantizer as MultistageQuantizer
 from .prior import GRUPrior as GRUPrior
 from .prior import mean_nats as mean_nats

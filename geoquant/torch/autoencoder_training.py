@@ -45,8 +45,22 @@ def train_autoencoder(
         Or any module with ``image_shape`` and ``loss(images)`` as these have.
     images : Tensor of shape (n, C, H, W), float, or ImageSet
         In [0, 1].
-    epochs, batch_size, learning_rate, schedule, random_state, after_epoch, checkpoint, progress
-        As for `train`. A checkpoint of other images is refused.
+    epochs : int
+        As for `train`.
+    batch_size : int, default=128
+        As for `train`.
+    learning_rate : float, default=0.001
+        As for `train`.
+    schedule : {'constant', 'linear'}, default='constant'
+        As for `train`.
+    random_state : int, default=0
+        As for `train`.
+    after_epoch : callable, optional
+        As for `train`.
+    checkpoint : path, optional
+        As for `train`. One of other images is refused.
+    progress : callable, optional
+        As for `train`.
 
     Returns
     -------
@@ -107,7 +121,15 @@ def begin_centres(
         With a `CentrePull`, changed in place.
     images : Tensor of shape (n, C, H, W), float, or ImageSet
         In [0, 1]; at least as many as there are centres.
-    epochs, batch_size, learning_rate, random_state, progress
+    epochs : int, default=1
+        As for `train`.
+    batch_size : int, default=128
+        As for `train`.
+    learning_rate : float, default=0.001
+        As for `train`.
+    random_state : int, default=0
+        As for `train`.
+    progress : callable, optional
         As for `train`.
 
     Raises

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from geoquant.files import PathLike
 
 
+_CARD_LIMITS = (
+    "It takes images of the size and kind that it was trained on.",
+    "What it was trained on, and how well it does, is for you to add.",
+)
+
+
 class GaussianEncoder(nn.Module):
     """Images to mean and log-variance of a Gaussian, by one hidden layer."""
 
@@ -101,7 +107,14 @@ class VAE(Pretrained, nn.Module, model_type="geoquant-vae"):
     >>> mean, logvar = vae.encode(torch.zeros(3, 1, 28, 28))
     >>> mean.shape, vae.decode(mean).shape
     (torch.Size([3, 20]), torch.Size([3, 1, 28, 28]))
+    >>> bool((vae.decode_logits(mean).sigmoid() == vae.decode(mean)).all())
+    True
+    >>> sorted(vae.loss(torch.zeros(3, 1, 28, 28)))
+    ['bce', 'kl', 'loss']
     """
+
+    card_usage = "mean, logvar = model.encode(images)  # floats in [0, 1], (n, C, H, W)"
+    card_limits = _CARD_LIMITS
 
     def __init__(
         self,
@@ -118,21 +131,77 @@ class VAE(Pretrained, nn.Module, model_type="geoquant-vae"):
         self.decoder = ImageDecoder(latent_dim, hidden_dim, n_pixels)
 
     def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and log-variance of the latents, each (n, d), of images (n, C, H, W)."""
+        """Mean and log-variance of the latents of images.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), float
+            In [0, 1].
+
+        Returns
+        -------
+        mean : Tensor of shape (n, d), float
+            Of the Gaussian of each image.
+        logvar : Tensor of shape (n, d), float
+            Logarithms of its variances.
+
+        Raises
+        ------
+        InputError
+            If the images are not of the model's shape.
+        """
         check_image_shape(images.shape, self.image_shape)
         found: tuple[torch.Tensor, torch.Tensor] = self.encoder(images)
         return found
 
     def decode_logits(self, latents: torch.Tensor) -> torch.Tensor:
-        """Logits of pixels, (n, C, H, W), of latents (n, d)."""
+        """Logits of the pixels of latents.
+
+        Parameters
+        ----------
+        latents : Tensor of shape (n, d), float
+            One row for each image.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), float
+            Their sigmoid is the image.
+        """
         return self.decoder(latents).reshape(-1, *self.image_shape)  # type: ignore[no-any-return]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images in [0, 1], (n, C, H, W), of latents (n, d)."""
+        """Images of latents.
+
+        Parameters
+        ----------
+        latents : Tensor of shape (n, d), float
+            One row for each image.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), float
+            In [0, 1].
+        """
         return self.decode_logits(latents).sigmoid()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Images as they are after the mean of their latents."""
+        """Images as they are after the mean of their latents.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), float
+            In [0, 1].
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), float
+            In [0, 1].
+
+        Raises
+        ------
+        InputError
+            If the images are not of the model's shape.
+        """
         return self.decode(self.encode(images)[0])
 
     def loss(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -140,12 +209,12 @@ class VAE(Pretrained, nn.Module, model_type="geoquant-vae"):
 
         Parameters
         ----------
-        images : Tensor of shape (n, C, H, W)
+        images : Tensor of shape (n, C, H, W), float
             In [0, 1].
 
         Returns
         -------
-        dict of Tensor
+        dict of str to Tensor of shape (), float
             "loss", the sum of "bce" (of one sampled latent per image, pixels summed) and "kl".
         """
         mean, logvar = self.encode(images)
@@ -188,7 +257,14 @@ class VQVAE(Pretrained, nn.Module, model_type="geoquant-vqvae"):
     >>> quantized, indices, loss = model.quantize(model.encode(torch.zeros(3, 1, 28, 28)))
     >>> model.decode(quantized).shape, indices.shape
     (torch.Size([3, 1, 28, 28]), torch.Size([3]))
+    >>> model.decode_logits(quantized).shape
+    torch.Size([3, 1, 28, 28])
+    >>> sorted(model.loss(torch.zeros(3, 1, 28, 28)))
+    ['bce', 'commitment', 'loss']
     """
+
+    card_usage = "latents = model.encode(images)  # floats in [0, 1], (n, C, H, W)"
+    card_limits = _CARD_LIMITS
 
     def __init__(
         self,
@@ -214,26 +290,90 @@ class VQVAE(Pretrained, nn.Module, model_type="geoquant-vqvae"):
         return self.quantizer.codebook
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Latents before quantization, (n, d), of images (n, C, H, W)."""
+        """Latents of images, before quantization.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), float
+            In [0, 1].
+
+        Returns
+        -------
+        Tensor of shape (n, d), float
+
+        Raises
+        ------
+        InputError
+            If the images are not of the model's shape.
+        """
         check_image_shape(images.shape, self.image_shape)
         latents: torch.Tensor = self.encoder(images)
         return latents
 
     def quantize(self, latents: torch.Tensor) -> Quantized:
-        """Codewords, codes and loss of latents (n, d)."""
+        """Codewords, codes and loss of latents.
+
+        Parameters
+        ----------
+        latents : Tensor of shape (n, d), float
+            One row for each image.
+
+        Returns
+        -------
+        Quantized
+            Unpacks into quantized, indices and loss.
+        """
         found: Quantized = self.quantizer(latents)
         return found
 
     def decode_logits(self, latents: torch.Tensor) -> torch.Tensor:
-        """Logits of pixels, (n, C, H, W), of latents (n, d)."""
+        """Logits of the pixels of latents.
+
+        Parameters
+        ----------
+        latents : Tensor of shape (n, d), float
+            One row for each image.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), float
+            Their sigmoid is the image.
+        """
         return self.decoder(latents).reshape(-1, *self.image_shape)  # type: ignore[no-any-return]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images in [0, 1], (n, C, H, W), of latents (n, d)."""
+        """Images of latents.
+
+        Parameters
+        ----------
+        latents : Tensor of shape (n, d), float
+            One row for each image.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), float
+            In [0, 1].
+        """
         return self.decode_logits(latents).sigmoid()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Images as they are after their codes."""
+        """Images as they are after their codes.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), float
+            In [0, 1].
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), float
+            In [0, 1].
+
+        Raises
+        ------
+        InputError
+            If the images are not of the model's shape.
+        """
         return self.decode(self.quantize(self.encode(images)).quantized)
 
     def loss(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -241,12 +381,12 @@ class VQVAE(Pretrained, nn.Module, model_type="geoquant-vqvae"):
 
         Parameters
         ----------
-        images : Tensor of shape (n, C, H, W)
+        images : Tensor of shape (n, C, H, W), float
             In [0, 1].
 
         Returns
         -------
-        dict of Tensor
+        dict of str to Tensor of shape (), float
             "loss", the sum of "bce" (pixels summed) and "commitment".
         """
         quantized, _, loss = self.quantize(self.encode(images))
@@ -285,6 +425,9 @@ class Autoencoder(nn.Module):
     >>> model = Autoencoder(encoder, CentrePull(20, 16), decoder, image_shape=(1, 28, 28))
     >>> sorted(model.loss(torch.rand(128, 1, 28, 28)))
     ['loss', 'pull', 'reconstruction']
+    >>> latents = model.encode(torch.rand(2, 1, 28, 28))
+    >>> latents.shape, model.decode(latents).shape, model.decode_logits(latents).shape
+    (torch.Size([2, 16]), torch.Size([2, 1, 28, 28]), torch.Size([2, 1, 28, 28]))
     """
 
     def __init__(
@@ -303,21 +446,75 @@ class Autoencoder(nn.Module):
         self.reconstruction = reconstruction
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Latents of images (n, C, H, W), without chance."""
+        """Latents of images, without chance.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), float
+            In [0, 1].
+
+        Returns
+        -------
+        Tensor of shape (n, d) or (n, d, h, w), float
+            What the bottleneck makes of the encodings.
+
+        Raises
+        ------
+        InputError
+            If the images are not of the model's shape.
+        """
         check_image_shape(tuple(images.shape), self.image_shape)
         return self.bottleneck.latents(self.encoder(images))
 
     def decode_logits(self, latents: torch.Tensor) -> torch.Tensor:
-        """Logits of pixels, (n, C, H, W), of latents."""
+        """Logits of the pixels of latents.
+
+        Parameters
+        ----------
+        latents : Tensor of shape (n, d) or (n, d, h, w), float
+            As `encode` gives them.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), float
+            Their sigmoid is the image.
+        """
         logits: torch.Tensor = self.decoder(latents)
         return logits
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images in [0, 1], (n, C, H, W), of latents."""
+        """Images of latents.
+
+        Parameters
+        ----------
+        latents : Tensor of shape (n, d) or (n, d, h, w), float
+            As `encode` gives them.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), float
+            In [0, 1].
+        """
         return self.decode_logits(latents).sigmoid()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Images as they are after their latents."""
+        """Images as they are after their latents.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W), float
+            In [0, 1].
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), float
+            In [0, 1].
+
+        Raises
+        ------
+        InputError
+            If the images are not of the model's shape.
+        """
         return self.decode(self.encode(images))
 
     def loss(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -325,13 +522,13 @@ class Autoencoder(nn.Module):
 
         Parameters
         ----------
-        images : Tensor of shape (n, C, H, W)
+        images : Tensor of shape (n, C, H, W), float
             In [0, 1]. In training the last of them, as many as the bottleneck asks for but never
             more than half, are not reconstructed but given to its `extra_losses`.
 
         Returns
         -------
-        dict of Tensor
+        dict of str to Tensor of shape (), float
             "loss", the sum of "reconstruction" (pixels summed) and those of the bottleneck.
         """
         n_extra = min(self.bottleneck.n_extra, len(images) // 2)
@@ -381,6 +578,9 @@ class NamedAutoencoder(Pretrained, Autoencoder, model_type="geoquant-autoencoder
     >>> model.bottleneck.centres.shape
     torch.Size([50, 128])
     """
+
+    card_usage = "latents = model.encode(images)  # floats in [0, 1], (n, C, H, W)"
+    card_limits = _CARD_LIMITS
 
     def __init__(
         self,

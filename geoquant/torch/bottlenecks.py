@@ -387,7 +387,8 @@ class VectorQuantizer(nn.Module):
 
         Parameters
         ----------
-        latents : Tensor of shape (n, d)
+        latents : Tensor of shape (n, d), float
+            One row for each image.
 
         Returns
         -------

@@ -45,8 +45,14 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
         by other codewords than those that codes stand for. Default: none.
     beam : int, default=8
         Prefixes that the encoding of a residual codebook keeps after each stage.
-    gradient, channel_dim, commitment_weight, metadata
+    gradient : {'straight-through', 'rotation', 'none'}
         As for `GeodesicQuantizer`.
+    channel_dim : int, optional
+        As for `GeodesicQuantizer`.
+    commitment_weight : float, default=1.0
+        Of the loss.
+    metadata : dict, optional
+        Of the codebook; kept, and saved with the module.
 
     Raises
     ------
@@ -75,6 +81,9 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
     ([[1, 1], [0, 1]], [[10.0, 5.0], [2.0, 1.0]])
     >>> quantizer(torch.zeros(5, 2, 8, 8)).indices.shape
     torch.Size([5, 8, 8, 2])
+    >>> codes = quantizer.codes_of(torch.tensor([[2.0, 1.0]]))
+    >>> quantizer.codewords_of(quantizer.checked_codes(codes)).tolist()
+    [[2.0, 1.0]]
     """
 
     def __init__(
@@ -127,7 +136,11 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
         ----------
         codebook : MultistageCodebook
             Of either kind.
-        gradient, channel_dim, commitment_weight
+        gradient : {'straight-through', 'rotation', 'none'}
+            As for the class.
+        channel_dim : int, optional
+            As for the class.
+        commitment_weight : float, default=1.0
             As for the class.
 
         Returns
@@ -179,7 +192,17 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
         return [stage.codebook for stage in self._quantizers()]
 
     def codes_of(self, rows: torch.Tensor) -> torch.Tensor:
-        """Codes, (n, M), of latents (n, d)."""
+        """Codes of latents.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n, d), float
+            Latents, in the dtype of the codewords.
+
+        Returns
+        -------
+        Tensor of shape (n, M), int64
+        """
         if self.kind == "product":
             chunks = torch.split(rows, [codebook.shape[1] for codebook in self.codebooks], 1)
             pairs = zip(self._quantizers(), chunks, strict=True)
@@ -191,7 +214,17 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
         return in_blocks(find, rows, self.beam * max(self.codebook_sizes))
 
     def codewords_of(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codewords, (..., d), of int64 codes in range, (..., M)."""
+        """Codewords of codes, which are not checked.
+
+        Parameters
+        ----------
+        codes : Tensor of shape (..., M), int64
+            In range.
+
+        Returns
+        -------
+        Tensor of shape (..., d), float
+        """
         pairs = zip(self._quantizers(), codes.unbind(-1), strict=True)
         parts = [stage.codewords_of(column) for stage, column in pairs]
         if self.kind == "product":
@@ -203,7 +236,22 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
         return total.to(self.dtype)
 
     def checked_codes(self, indices: torch.Tensor) -> torch.Tensor:
-        """Codes as int64, or an InputError that says what is wrong with them."""
+        """Codes as the quantizer takes them.
+
+        Parameters
+        ----------
+        indices : Tensor of shape (..., M), int
+            Codes of each stage.
+
+        Returns
+        -------
+        Tensor of shape (..., M), int64
+
+        Raises
+        ------
+        InputError
+            If a code is out of range or not an integer, or the last axis is not of stages.
+        """
         n_stages = len(self.stages)
         if indices.ndim == 0 or indices.shape[-1] != n_stages:
             raise InputError(
@@ -220,7 +268,12 @@ class MultistageQuantizer(Quantizer, model_type="geoquant-multistage-quantizer")
         return cast("list[GeodesicQuantizer]", list(self.stages))
 
     def extra_repr(self) -> str:
-        """What is printed of the module."""
+        """What is printed of the module.
+
+        Returns
+        -------
+        str
+        """
         beam = f", beam={self.beam}" if self.kind == "residual" else ""
         return f"dim={self.dim}, kind={self.kind!r}{beam}, gradient={self.gradient!r}"
 

@@ -57,7 +57,20 @@ class GRUPrior(Pretrained, nn.Module, model_type="geoquant-gru-prior"):
     >>> sampled = prior.sample(6, generator=torch.Generator().manual_seed(0))
     >>> {tuple(pair) for pair in sampled.tolist()} <= {(0, 1), (2, 3)}
     True
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     prior.save_pretrained(folder)
+    ...     GRUPrior.from_pretrained(folder).n_codes
+    (4, 4)
     """
+
+    card_usage = (
+        "codes = model.sample(16)  # of a prior with classes: model.sample(2, labels=[0, 1])"
+    )
+    card_limits = (
+        "It knows the codes of one codebook in one order; those of another codebook mean "
+        "something else.",
+    )
 
     def __init__(
         self,
@@ -97,7 +110,7 @@ class GRUPrior(Pretrained, nn.Module, model_type="geoquant-gru-prior"):
 
         Returns
         -------
-        Tensor of shape (n, L, max(n_codes))
+        Tensor of shape (n, L, max(n_codes)), float
             Minus infinity for codes that a position has not.
 
         Raises
@@ -116,12 +129,14 @@ class GRUPrior(Pretrained, nn.Module, model_type="geoquant-gru-prior"):
 
         Parameters
         ----------
-        codes, labels
+        codes : Tensor of shape (n, L), int64
+            As for `forward`.
+        labels : Tensor of shape (n,), int64, optional
             As for `forward`.
 
         Returns
         -------
-        Tensor of shape (n, L)
+        Tensor of shape (n, L), float
             Its sum over a row is what the sequence costs to transmit.
 
         Raises
@@ -218,7 +233,30 @@ class GRUPrior(Pretrained, nn.Module, model_type="geoquant-gru-prior"):
         return logits.masked_fill(~allowed, -torch.inf)
 
     def check_codes(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes as int64 on the prior's device, or InputError."""
+        """Codes as the prior takes them.
+
+        Parameters
+        ----------
+        codes : Tensor of shape (n, L), int
+            In ``[0, n_codes)``.
+
+        Returns
+        -------
+        Tensor of shape (n, L), int64
+            On the prior's device.
+
+        Raises
+        ------
+        InputError
+            If they are out of range or of another shape.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from geoquant.torch import GRUPrior
+        >>> GRUPrior(4, 2).check_codes(torch.tensor([[0, 3]], dtype=torch.int32)).dtype
+        torch.int64
+        """
         if not isinstance(codes, torch.Tensor) or codes.ndim != 2 or codes.shape[1] != self.length:
             found = tuple(getattr(codes, "shape", ())) or type(codes).__name__
             raise InputError(
@@ -229,7 +267,32 @@ class GRUPrior(Pretrained, nn.Module, model_type="geoquant-gru-prior"):
         return codes.to(self.head.weight.device, torch.int64)
 
     def check_labels(self, labels: torch.Tensor | None, n: int) -> torch.Tensor | None:
-        """Classes of `n` sequences as int64 on the prior's device, or InputError."""
+        """Classes of sequences as the prior takes them.
+
+        Parameters
+        ----------
+        labels : Tensor of shape (n,), int, optional
+            In ``[0, n_classes)``.
+        n : int
+            How many sequences there are.
+
+        Returns
+        -------
+        Tensor of shape (n,), int64, or None
+            On the prior's device; None of a prior without classes.
+
+        Raises
+        ------
+        InputError
+            If they are out of range, missing, or not wanted.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from geoquant.torch import GRUPrior
+        >>> GRUPrior(4, 2, n_classes=3).check_labels(torch.tensor([2, 0]), 2)
+        tensor([2, 0])
+        """
         if self.n_classes is None:
             if labels is not None:
                 raise InputError("labels are for a prior with n_classes, and this one has none")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from geoquant.arguments import check_choice, check_count
+from geoquant.card import Card, codebook_facts
 from geoquant.codebook import Codebook
 from geoquant.errors import InputError
 from geoquant.torch.pretrained import Pretrained
@@ -32,13 +36,21 @@ class QuantizeOutput(NamedTuple):
 
     Parameters
     ----------
-    quantized : Tensor of the shape of the latents
+    quantized : Tensor of the shape and dtype of the latents
         Codewords in place of latents.
-    indices : Tensor of int64
-        Codes: the shape of the latents without their channels.
-    loss : Tensor of shape ()
+    indices : Tensor of int64, of the shape of the latents without their channels
+        Codes; of several stages with a last axis of them.
+    loss : Tensor of shape (), float
         Mean squared distance of latents to codewords, by which an encoder is pulled to them,
         times `commitment_weight`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from geoquant.torch import GeodesicQuantizer
+    >>> found = GeodesicQuantizer(2, codebook_size=1)(torch.tensor([[3.0, 0.0]]))
+    >>> found.quantized.tolist(), found.indices.tolist(), found.loss.item()
+    ([[0.0, 0.0]], [0], 4.5)
     """
 
     quantized: torch.Tensor
@@ -57,6 +69,12 @@ class Quantizer(Pretrained, nn.Module):
         As for `GeodesicQuantizer`.
     """
 
+    card_usage = "quantized, indices, loss = model(latents)  # a tensor of latents, any layout"
+    card_limits = (
+        "The codes mean something for latents of the encoder that the codebook was fitted to, and "
+        "for no others.",
+    )
+
     def __init__(
         self,
         dim: int,
@@ -74,15 +92,50 @@ class Quantizer(Pretrained, nn.Module):
         self.metadata = dict(metadata or {})
 
     def codes_of(self, rows: torch.Tensor) -> torch.Tensor:
-        """Codes, (n,) or (n, M), of latents (n, d)."""
+        """Codes of latents.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n, d), float
+            Latents, in the dtype of the codewords.
+
+        Returns
+        -------
+        Tensor of shape (n,) or (n, M), int64
+        """
         raise NotImplementedError
 
     def codewords_of(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codewords, (..., d), of int64 codes in range, (...) or (..., M)."""
+        """Codewords of codes, which are not checked.
+
+        Parameters
+        ----------
+        codes : Tensor of shape (...) or (..., M), int64
+            In range.
+
+        Returns
+        -------
+        Tensor of shape (..., d), float
+        """
         raise NotImplementedError
 
     def checked_codes(self, indices: torch.Tensor) -> torch.Tensor:
-        """Codes as int64, or an InputError that says what is wrong with them."""
+        """Codes as the quantizer takes them.
+
+        Parameters
+        ----------
+        indices : Tensor of any shape, int
+            In ``[0, codebook_size)``.
+
+        Returns
+        -------
+        Tensor of int64, of the same shape
+
+        Raises
+        ------
+        InputError
+            If a code is out of range or not an integer.
+        """
         raise NotImplementedError
 
     @property
@@ -129,12 +182,12 @@ class Quantizer(Pretrained, nn.Module):
 
         Parameters
         ----------
-        indices : Tensor of int64, (B,), (B, N), (B, H, W) …; of several stages (..., M)
+        indices : Tensor of int64, of shape (B,), (B, N), (B, H, W) …; of several stages (..., M)
             Codes in ``[0, K)``.
 
         Returns
         -------
-        Tensor of shape (..., d)
+        Tensor of shape (..., d), float
 
         Raises
         ------
@@ -148,12 +201,12 @@ class Quantizer(Pretrained, nn.Module):
 
         Parameters
         ----------
-        indices : Tensor of int64
-            Codes of shape (B,), (B, N), (B, H, W) …; of several stages with a last axis M.
+        indices : Tensor of int64, of shape (B,), (B, N), (B, H, W) …; of several stages (..., M)
+            Codes in ``[0, K)``.
 
         Returns
         -------
-        Tensor of shape (B, D), (B, N, D), (B, C, H, W) …
+        Tensor of shape (B, D), (B, N, D), (B, C, H, W) …, float
 
         Raises
         ------
@@ -256,6 +309,20 @@ class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
     ([[4.0, 0.0]], [1], 0.5)
     >>> quantizer(torch.zeros(5, 2, 8, 8)).indices.shape
     torch.Size([5, 8, 8])
+
+    Codes are those of a grid of sites, and become what a decoder takes:
+
+    >>> codes = torch.zeros(5, 8, 8, dtype=torch.int64)
+    >>> quantizer.get_codes_from_indices(codes).shape
+    torch.Size([5, 8, 8, 2])
+    >>> quantizer.get_output_from_indices(codes).shape
+    torch.Size([5, 2, 8, 8])
+
+    Without checks and layouts, on rows:
+
+    >>> codes = quantizer.codes_of(torch.tensor([[3.0, 0.0]]))
+    >>> quantizer.codewords_of(quantizer.checked_codes(codes)).tolist()
+    [[4.0, 0.0]]
     """
 
     def __init__(
@@ -313,7 +380,13 @@ class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
         ----------
         codebook : Codebook
             Of one stage.
-        assignment, gradient, channel_dim, commitment_weight
+        assignment : {'geodesic', 'codeword'}
+            As for the class.
+        gradient : {'straight-through', 'rotation', 'none'}
+            As for the class.
+        channel_dim : int, optional
+            As for the class.
+        commitment_weight : float, default=1.0
             As for the class.
 
         Returns
@@ -350,8 +423,46 @@ class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
             quantizer.anchor_code.copy_(torch.tensor(codebook.anchor_code))
         return quantizer
 
+    def card(self) -> Card:
+        """What the model card says; with anchors, what is measured on them as well.
+
+        Returns
+        -------
+        Card
+            As for every model, and with the facts of the codebook.
+
+        Examples
+        --------
+        >>> from geoquant.torch import GeodesicQuantizer
+        >>> GeodesicQuantizer(2, 8).card().title
+        'GeodesicQuantizer of geoquant'
+        """
+        card = super().card()
+        if self.assignment != "geodesic":
+            limit = "Latents get the nearest codeword in a straight line, not along the data."
+            return replace(card, limits=(*card.limits, limit))
+        # A module whose buffers were never filled, or not with numbers, is saved all the same.
+        with suppress(InputError):
+            return replace(card, facts={**card.facts, **codebook_facts(self._as_codebook())})
+        return card
+
+    def _as_codebook(self) -> Codebook:
+        return Codebook(
+            vectors=self.codebook.float().cpu().numpy(),
+            anchors=self.anchors.float().cpu().numpy(),
+            anchor_distance=self.anchor_distance.double().cpu().numpy(),
+            anchor_code=self.anchor_code.cpu().numpy().astype(np.int32),
+            n_neighbors=self.n_neighbors,
+            metadata=self.metadata,
+        )
+
     def extra_repr(self) -> str:
-        """What is printed of the module."""
+        """What is printed of the module.
+
+        Returns
+        -------
+        str
+        """
         anchors = f", n_anchors={len(self.anchors)}" if len(self.anchors) else ""
         return (
             f"dim={self.dim}, codebook_size={self.codebook_size}, assignment={self.assignment!r}"
@@ -359,15 +470,50 @@ class GeodesicQuantizer(Quantizer, model_type="geoquant-quantizer"):
         )
 
     def codewords_of(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codewords, (..., d), of int64 codes in range, any shape."""
+        """Codewords of codes, which are not checked.
+
+        Parameters
+        ----------
+        codes : Tensor of any shape, int64
+            In ``[0, codebook_size)``.
+
+        Returns
+        -------
+        Tensor of that shape and a last axis d, float
+        """
         return functional.embedding(codes, self.codebook)
 
     def checked_codes(self, indices: torch.Tensor) -> torch.Tensor:
-        """Codes as int64, or an InputError that says what is wrong with them."""
+        """Codes as the quantizer takes them.
+
+        Parameters
+        ----------
+        indices : Tensor of any shape, int
+            In ``[0, codebook_size)``.
+
+        Returns
+        -------
+        Tensor of int64, of the same shape
+
+        Raises
+        ------
+        InputError
+            If a code is out of range or not an integer.
+        """
         return checked_codes(indices, self.codebook_size)
 
     def codes_of(self, rows: torch.Tensor) -> torch.Tensor:
-        """Codes, (n,), of latents (n, d)."""
+        """Codes of latents.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n, d), float
+            Latents, in the dtype of the codewords.
+
+        Returns
+        -------
+        Tensor of shape (n,), int64
+        """
         if self.assignment == "geodesic":
             find = _nearest(self.anchors, min(self.n_neighbors, len(self.anchors)))
             return in_blocks(partial(self._geodesic_codes, find), rows, len(self.anchors))

@@ -51,6 +51,21 @@ class RefinedCodebook(Generic[CodebookT]):
         Of the latents that it was fitted to.
     history : list of dict
         Of each epoch: "round" from 0, "epoch" from 1, and "loss", the mean per image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> import geoquant as gq
+    >>> from geoquant.torch import VAEAdapter, refine_codebook
+    >>> adapter = VAEAdapter.wrap(
+    ...     encode=lambda images: images.flatten(1), decode=lambda z: z.reshape(-1, 1, 1, 2)
+    ... )
+    >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], np.float32)
+    >>> book = gq.fit_codebook(x, 2, random_state=0).codebook
+    >>> refined = refine_codebook(book, adapter, x, torch.tensor(x).reshape(-1, 1, 1, 2), epochs=1)
+    >>> refined.codebook.n_codes, refined.codes.shape, len(refined.history)
+    (2, (4,), 1)
     """
 
     codebook: CodebookT
@@ -70,6 +85,20 @@ class RectifiedDecoder(Generic[ModelT, CodebookT]):
         Its codewords have moved along.
     history : list of dict
         Of each epoch: "epoch" from 1, and "loss", the mean per image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> import geoquant as gq
+    >>> from geoquant.torch import VAE, rectify_decoder
+    >>> vectors = np.array([[0.0], [4.0]], np.float32)
+    >>> book = gq.Codebook(vectors, vectors, np.zeros(2), np.array([0, 1], np.int32), 1, {})
+    >>> images = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)
+    >>> model = VAE(image_shape=(1, 1, 1), latent_dim=1, hidden_dim=4)
+    >>> rectified = rectify_decoder(model, book, [0, 1], images, epochs=3)
+    >>> rectified.model is model, rectified.codebook.n_codes, len(rectified.history)
+    (False, 2, 3)
     """
 
     model: ModelT

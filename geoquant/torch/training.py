@@ -174,6 +174,11 @@ def seeded(random_state: int, module: nn.Module | None = None) -> Iterator[None]
     module : Module, optional
         The generators of its devices are put back too.
 
+    Yields
+    ------
+    None
+        The block is to draw what is to be the same each time.
+
     Examples
     --------
     >>> import torch

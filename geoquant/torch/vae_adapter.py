@@ -94,6 +94,23 @@ class VAEAdapter:
 
     Latents are rows: one an image, or one a site. Images are floats in [0, 1].
 
+    Parameters
+    ----------
+    encode, decode : callable
+        From images (n, C, H, W) to latents and back, in the range that the model works with.
+    name : str
+        What the model is called.
+    module : Module or None
+        Whose parameters and mode they depend on; None of plain functions.
+    granularity : {'image', 'site'}
+        What a row of latents is.
+    image_range : (float, float)
+        Values of black and white that the model works with.
+    latent_shape : tuple of int, optional
+        Of one image's latent; default: learned when an image is encoded.
+    metadata : dict, optional
+        What has to be known to use the latents elsewhere, such as their scale.
+
     Examples
     --------
     >>> import torch
@@ -103,6 +120,16 @@ class VAEAdapter:
     VAEAdapter(VAE: encode gives (mean, log-variance), granularity='image', image_range=(0, 1))
     >>> adapter.encode_array(torch.zeros(5, 1, 8, 8)).shape
     (5, 3)
+    >>> adapter.decode_array([[0.0, 0.0, 0.0]]).shape
+    (1, 1, 8, 8)
+    >>> adapter.check(torch.zeros(5, 1, 8, 8)).is_deterministic
+    True
+
+    Of tensors, with gradients where they are on:
+
+    >>> images = torch.zeros(5, 1, 8, 8)
+    >>> adapter.decode(adapter.encode(images)).shape
+    torch.Size([5, 1, 8, 8])
     """
 
     def __init__(

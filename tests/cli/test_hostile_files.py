@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from geoquant import latents as latents_module
 from geoquant.cli.progress_bar import ProgressBar
+from geoquant.formats import npy
 from tests.cli.conftest import assert_one_line_error, assert_usage_error, blobs, contents
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_latents_cut_short_while_they_are_read(
     """Somebody truncates the file after its header was checked: exit code 3, not SIGBUS."""
     large = np.zeros((50_000, 2), np.float32)
     np.save(latents, large)
-    read_header = latents_module._read_npy_header
+    read_header = npy.read_npy_header
     n_calls = 0
 
     def read_and_cut(*arguments: Any) -> Any:
@@ -100,7 +100,7 @@ def test_latents_cut_short_while_they_are_read(
             os.truncate(latents, 8192)
         return header
 
-    monkeypatch.setattr(latents_module, "_read_npy_header", read_and_cut)
+    monkeypatch.setattr(npy, "read_npy_header", read_and_cut)
     assert_one_line_error(run("fit", latents, "-k", 2), 3, "latents.npy", "cut short")
     assert set(contents(folder)) == {"latents.npy"}
 

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
 Run = Callable[..., Any]
 HEAVY = {"torch", "numba", "sklearn", "faiss", "scipy", "matplotlib", "rich"}
-COMMANDS = ["train", "encode", "fit", "assign", "inspect", "reconstruct", "prior", "sample", "demo"]
+COMMANDS = [
+    "train",
+    "encode",
+    "fit",
+    "assign",
+    "inspect",
+    "export",
+    "reconstruct",
+    "prior",
+    "sample",
+    "demo",
+]
 
 
 def fresh_python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ def test_learns_and_says_what_codes_cost(run: Run, codes: Path, folder: Path) ->
     assert said["nats_of_positions"] == pytest.approx([0.69, 0], abs=0.1)
     assert said["nats_per_sequence"] == pytest.approx(sum(said["nats_of_positions"]))
     assert sorted(p.name for p in (folder / "prior").iterdir()) == [
+        "README.md",
         "config.json",
         "model.safetensors",
     ]
@@ -74,8 +76,7 @@ def test_interrupted_run_resumes(
 
     run("prior", codes, *ARGUMENTS, "--epochs", 3)
     whole = (folder / "prior" / "model.safetensors").read_bytes()
-    (folder / "prior" / "model.safetensors").unlink()
-    (folder / "prior" / "config.json").unlink()
+    shutil.rmtree(folder / "prior")
     save = training._save_checkpoint
 
     def save_and_stop(*args: Any) -> None:

@@ -46,6 +46,7 @@ def test_trains_and_measures(
     assert parts <= set(said["test"])
     assert said["test"]["loss"] == pytest.approx(sum(said["test"][part] for part in parts))
     assert {path.name for path in (folder / "run").iterdir()} == {
+        "README.md",
         "config.json",
         "model.safetensors",
     }

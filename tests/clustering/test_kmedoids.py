@@ -341,6 +341,32 @@ def test_progress_may_stop_each_stage(stage: str) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("stage", "n_heard"), [("swaps", 2), ("perturbations", 1), ("alternate", 1)]
+)
+def test_progress_may_end_each_stage_with_what_is_found(stage: str, n_heard: int) -> None:
+    """True ends a stage at once, and what was found until then is the result."""
+    heard: list[str] = []
+
+    def end(name: str, done: int, total: int) -> bool:
+        heard.append(name)
+        return name == stage
+
+    x = np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32)
+    graph = bridge_components(knn_graph(x, 10), x).graph
+    options = {"algorithm": "alternate" if stage == "alternate" else "swap", "random_state": 0}
+    ended = geodesic_kmedoids(graph, 30, progress=end, **options)
+    whole = geodesic_kmedoids(graph, 30, **options)
+    assert heard.count(stage) == n_heard  # swaps come before and after the perturbations
+    assert ended.inertia_history[0] == whole.inertia_history[0]
+    assert ended.inertia_history[0] > ended.inertia_history[1]
+    if stage != "perturbations":  # of which 30 are tried otherwise
+        assert ended.inertia_history[1:] != whole.inertia_history[1:]
+        assert not ended.is_converged
+    assert ended.inertia == pytest.approx(ended.inertia_history[-1])
+    assert (ended.labels[ended.medoid_indices] == np.arange(30)).all()
+
+
 def latents_and_graph(seed: int = 0) -> tuple[np.ndarray, Graph]:
     x = np.random.default_rng(seed).normal(size=(60, 3)).astype(np.float32)
     return x, bridge_components(knn_graph(x, 4), x).graph

@@ -192,6 +192,21 @@ def test_progress_of_samples_reaches_its_total() -> None:
     assert heard == [("swaps", 128, 150), ("swaps", 150, 150)]
 
 
+def test_progress_may_end_samples() -> None:
+    """True ends them at once, with what the first has found."""
+    heard: list[tuple[str, int, int]] = []
+    options = {"power": 1, "weights": np.ones(300), "max_evaluations": 150}
+    graph, start = random_graph(0, 300), np.array([0, 1], np.int32)
+    ended, whole = (
+        sampled_swaps(
+            graph, start, generator=np.random.default_rng(0), progress=progress, **options
+        )
+        for progress in (lambda *report: heard.append(report) is None, None)
+    )
+    assert heard == [("swaps", 128, 150)]
+    assert ended.energy_history == whole.energy_history[: len(ended.energy_history)]
+
+
 @pytest.mark.parametrize(
     ("n_nodes", "n_clusters", "expected"),
     [(36_863, 2, 0), (36_864, 2, 12_288), (60_000, 64, 12_288), (60_000, 1024, 0)],

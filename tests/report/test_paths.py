@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 
 import geoquant as gq
-from geoquant.report import plot_codes, plot_path_and_chord
-from geoquant.report.paths import PALETTE, _coloured, _colours_of_points
+from geoquant.errors import InputError
+from geoquant.report import plot_classes, plot_codes, plot_path_and_chord
+from geoquant.report.paths import CLASS_COLOURS, PALETTE, _coloured, _colours_of_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,3 +151,25 @@ def test_without_matplotlib_the_import_names_the_cure() -> None:
     assert done.returncode == 1
     assert "ImportError: geoquant.report draws with matplotlib" in done.stderr
     assert "pip install 'geoquant[plot]'" in done.stderr
+
+
+def test_classes_have_a_legend_and_a_colour_each() -> None:
+    """Points of a class have its colour; names are shown as they are, whatever they hold."""
+    xy = np.arange(12, dtype=np.float32).reshape(6, 2)
+    labels = ["b", "$\\frac{", "b", "c" * 99, "c" * 99, "$\\frac{"]
+    ax = plot_classes(xy, labels, Figure().add_subplot())
+    shown = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert shown == ["$\\frac{", "b", "c" * 15 + "…"]
+    colours = ax.collections[0].get_facecolors()
+    expected = to_rgba_array([CLASS_COLOURS["$bc".index(label[0])] for label in labels])
+    np.testing.assert_array_equal(colours, expected)
+    ax.figure.savefig(io.BytesIO(), format="svg")
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"), [(range(11), "11 classes"), ([0, 1], "2 classes"), (["a"] * 12, "1 class")]
+)
+def test_classes_that_cannot_be_drawn(labels: Any, found: str) -> None:
+    """More than there are colours, or not one for each latent."""
+    with pytest.raises(InputError, match=f"found {found}"):
+        plot_classes(np.zeros((11, 2)), list(labels), Figure().add_subplot())

@@ -193,7 +193,7 @@ void stops_at_any_poll(const Kernel& kernel, const Scene& scene) {
 
 void stops_when_a_report_throws(const Kernel& kernel, const Scene& scene) {
   for (const int n_threads : {1, 3}) {
-    RunControl control({}, [](std::int64_t, std::int64_t) { throw Stopped{}; });
+    RunControl control({}, [](std::int64_t, std::int64_t) -> bool { throw Stopped{}; });
     require(
         is_stopped(kernel, scene, n_threads, control, expected_of(kernel, scene)) || n_threads > 1,
         "never reports");

@@ -102,7 +102,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def fail(*arguments: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("geoquant.torch.pretrained.Path.mkdir", fail)
+    monkeypatch.setattr("geoquant.files.os.makedirs", fail)
     with pytest.raises(ResourceError, match="new: cannot be written, No space left"):
         GRUPrior(2, 2).save_pretrained(tmp_path / "new")
 

@@ -52,9 +52,47 @@ def test_saved_is_loaded(folder: Path) -> None:
     assert model_config(folder) == {"dim": 2, "factor": 0.5, "model_type": "test-scale"}
 
 
-def test_two_files_are_written(folder: Path) -> None:
-    """A folder holds the configuration and the weights, and nothing else."""
-    assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
+def test_three_files_are_written(folder: Path) -> None:
+    """A folder holds the configuration, the weights and a card, and nothing else."""
+    files = sorted(file.name for file in folder.iterdir())
+    assert files == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_card_is_that_of_the_class(folder: Path) -> None:
+    """It says how the model is loaded, and what it was made with; Hugging Face's call gives it."""
+    text = (folder / "README.md").read_text()
+    assert text.startswith("---\nlibrary_name: geoquant\ntags:\n- geoquant\n")
+    assert "- pytorch_model_hub_mixin\n" in text
+    assert "license" not in text
+    assert "# Scale of geoquant\n\nA small model with a parameter, a buffer and a" in text
+    assert "| numbers in it | 3 |" in text
+    assert f"from {Scale.__module__} import Scale\n\nmodel = Scale.from_pretrained(" in text
+    assert '"factor": 0.5' in text
+    assert str(Scale(2, factor=0.5).generate_model_card()).strip() == text.strip()
+
+
+def test_card_that_somebody_made_their_own_stays(folder: Path) -> None:
+    """Ours is written anew; one without our line is not."""
+    card = folder / "README.md"
+    ours = card.read_text()
+    card.write_text(ours.replace("factor", "faktor"))
+    Scale(2, factor=0.5).save_pretrained(folder)
+    assert card.read_text() == ours
+    card.write_text("# Mine\n")
+    Scale(2).save_pretrained(folder)
+    assert card.read_text() == "# Mine\n"
+    assert model_config(folder)["factor"] == 2.0
+
+
+def test_what_cannot_be_saved_leaves_no_folder(tmp_path: Path) -> None:
+    """A name that no file can have, and the folders made for it are gone again."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        Scale(2).save_pretrained(tmp_path / "file" / "model")
+    (tmp_path / "taken" / "config.json").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"config\.json"):
+        Scale(2).save_pretrained(tmp_path / "taken")
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["config.json"]
 
 
 def test_folder_with_a_pickle_is_refused(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import geoquant as gq
+from geoquant.card import codebook_facts
 from geoquant.errors import FileFormatError, InputError
 from geoquant.torch import GeodesicQuantizer
 from geoquant.torch.quantizer import columns_of_least
@@ -363,3 +364,25 @@ def test_codebook_of_stages_is_refused(book: gq.Codebook) -> None:
     stages = gq.MultistageCodebook((book,), "residual")
     with pytest.raises(InputError, match="found MultistageCodebook"):
         GeodesicQuantizer.from_codebook(stages)  # type: ignore[arg-type]
+
+
+def test_card_has_what_is_measured_on_the_anchors(tmp_path: Path) -> None:
+    """With anchors it has the facts of the codebook; without, that it looks straight."""
+    rng = np.random.default_rng(0)
+    anchors = rng.normal(size=(30, 2)).astype(np.float32)
+    codes = (np.arange(30) % 3).astype(np.int32)
+    book = gq.Codebook(anchors[:4], anchors, rng.random(30), codes, 5, {"codewords": "medoid"})
+    GeodesicQuantizer.from_codebook(book).save_pretrained(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert all(f"| {name} | {value} |" in text for name, value in codebook_facts(book).items())
+    assert "codes that anchors have | 3 of 4 |" in text
+    assert "not along the data" not in text
+    quantizer = GeodesicQuantizer.from_codebook(book, assignment="codeword")
+    assert "not along the data" in quantizer.card().text()
+
+
+def test_a_module_without_numbers_has_a_card_all_the_same() -> None:
+    """Buffers that make no codebook are not measured."""
+    quantizer = GeodesicQuantizer(2, 3, n_anchors=4, assignment="geodesic")
+    quantizer.anchor_distance.fill_(torch.nan)
+    assert "perplexity" not in quantizer.card().text()

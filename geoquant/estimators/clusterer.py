@@ -1,11 +1,9 @@
-"""scikit-learn estimators: thin, validated faces of the pure functions."""
+"""What the geodesic clusterers of scikit-learn's kind share."""
 
 from __future__ import annotations
 
 import warnings
-from copy import copy
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,47 +14,36 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from geoquant.arguments import check_count, refuse_masked
+from geoquant.arguments import check_count
 from geoquant.assignment import Assignment, distances_to_centres, nearest_through
 from geoquant.clustering.kmedoids import geodesic_kmedoids
 from geoquant.default_floats import default_floats
 from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError, NotConnectedError
+from geoquant.estimators.callbacks import CallbackSupportMixin, fit_tasks, with_callbacks
+from geoquant.estimators.inputs import validated_graph, validated_latents
+from geoquant.estimators.snapshot import on_a_copy
 from geoquant.fit import POWER, fit_distinct
 from geoquant.graph.components import require_connected
-from geoquant.graph.csr import Graph, check_sparse
+from geoquant.graph.csr import Graph
 from geoquant.graph.knn import RECALL_TARGET, nearest_neighbors
 from geoquant.latents import check_latents, check_sample_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from geoquant.clustering.result import Clustering
+    from geoquant.progress import Progress
 
 _METRICS = ("euclidean", "precomputed")
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
 
-
-def _on_a_copy(
-    method: Callable[Concatenate[_GeodesicClusterer, _Arguments], _Result],
-) -> Callable[Concatenate[_GeodesicClusterer, _Arguments], _Result]:
-    """Run a method on a copy, so that it sees one fit only, though another may end meanwhile."""
-
-    @wraps(method)
-    def on_a_copy(
-        self: _GeodesicClusterer, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> _Result:
-        return method(copy(self), *args, **kwargs)
-
-    return on_a_copy
-
-
-class _GeodesicClusterer(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+class GeodesicClusterer(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     """What both estimators share; they differ in the kind of codeword alone."""
 
@@ -101,21 +88,39 @@ class _GeodesicClusterer(
         X : array-like of shape (n_samples, n_features)
             Latents. With ``metric='precomputed'``: a sparse matrix of distances of shape
             (n_samples, n_samples), every stored entry an edge.
-        y : ignored
+        y : Ignored
             For the API.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row; a row of weight 0 gets a label but shapes nothing.
 
         Returns
         -------
-        self
+        self : estimator
+            The estimator itself.
+
+        Raises
+        ------
+        InputError
+            If `X`, the weights or a parameter cannot be used.
+        NotConnectedError
+            If the graph has several components, and is not to be bridged or has no latents.
+        ResourceError
+            If the fit would need more memory than it may take.
         """
+        learned = self._learned(X, y, sample_weight)
+        if len(learned["_centre_nodes"]) < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({len(learned['_centre_nodes'])}) found smaller "
+                f"than n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         # At once and at the end: a fit that is stopped leaves all as it was, and of two at once the
         # one that ends last leaves its whole result.
-        self.__dict__ = self._learned(X, sample_weight) | self.get_params(deep=False)
+        self.__dict__ = learned | self.get_params(deep=False)
         return self
 
-    @_on_a_copy
+    @on_a_copy
     def predict(self, X: Any) -> npt.NDArray[np.int32]:
         """Give each row its code.
 
@@ -130,10 +135,15 @@ class _GeodesicClusterer(
         ndarray of shape (n_samples,), int32
             On the training rows, equal to ``labels_`` (with ``metric='precomputed'`` if the
             matrix stores its zero diagonal). Does not depend on the other rows.
+
+        Raises
+        ------
+        InputError
+            If `X` cannot be used.
         """
         return self._assign(X).codes
 
-    @_on_a_copy
+    @on_a_copy
     def transform(self, X: Any) -> npt.NDArray[np.floating]:
         """Geodesic distance of each row to every centre.
 
@@ -144,8 +154,13 @@ class _GeodesicClusterer(
 
         Returns
         -------
-        ndarray of shape (n_samples, n_clusters)
+        ndarray of shape (n_samples, n_clusters), float32 or float64
             In the dtype of `X` if that is float32 or float64, else float64.
+
+        Raises
+        ------
+        InputError
+            If `X` cannot be used.
         """
         check_is_fitted(self)
         x = self._validated(X, reset=False)
@@ -154,7 +169,7 @@ class _GeodesicClusterer(
         with default_floats():
             return distances.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
 
-    @_on_a_copy
+    @on_a_copy
     def quantize(self, X: Any) -> npt.NDArray[np.float32]:
         """Replace each row by the codeword of its code.
 
@@ -166,6 +181,12 @@ class _GeodesicClusterer(
         Returns
         -------
         ndarray of shape (n_samples, n_features), float32
+
+        Raises
+        ------
+        InputError
+            If `X` cannot be used, or the estimator was fitted on a precomputed graph, which has no
+            codewords.
         """
         codes = self.predict(X)
         if self.metric == "precomputed":
@@ -173,7 +194,7 @@ class _GeodesicClusterer(
         codewords: npt.NDArray[np.float32] = self.cluster_centers_[codes]
         return codewords
 
-    @_on_a_copy
+    @on_a_copy
     def score(self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> float:
         """Negative energy of `X`: the higher, the better.
 
@@ -181,7 +202,7 @@ class _GeodesicClusterer(
         ----------
         X : array-like of shape (n_samples, n_features)
             As for `predict`.
-        y : ignored
+        y : Ignored
             For the API.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row.
@@ -189,13 +210,19 @@ class _GeodesicClusterer(
         Returns
         -------
         float
+
+        Raises
+        ------
+        InputError
+            If `X` or the weights cannot be used.
         """
         distance = self._assign(X).distance
         weights = check_sample_weight(sample_weight, len(distance))
         return -float((weights * distance ** POWER[self._codewords]).sum())
 
-    @_on_a_copy
-    def _learned(self, X: Any, sample_weight: npt.ArrayLike | None) -> dict[str, Any]:
+    @on_a_copy
+    @with_callbacks
+    def _learned(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None) -> dict[str, Any]:
         if self.metric not in _METRICS:
             raise InputError(f"metric must be one of {_METRICS}, found {self.metric!r}")
         x = self._validated(X, reset=True)
@@ -205,33 +232,32 @@ class _GeodesicClusterer(
                 f"n_samples={x.shape[0]} should be >= n_clusters={self.n_clusters}: "
                 "lower n_clusters or give more rows"
             )
-        if self.metric == "precomputed":
-            self._fit_graph(x, sample_weight)
-        else:
-            self._fit_latents(x, sample_weight)
+        tasks = fit_tasks(self, x, y, sample_weight)
+        fit = self._fit_graph if self.metric == "precomputed" else self._fit_latents
+        fit(x, sample_weight, None if tasks is None else tasks.progress)
+        if tasks is not None:
+            tasks.end()
         return self.__dict__
 
-    def _fit_latents(self, x: npt.NDArray[Any], sample_weight: npt.ArrayLike | None) -> None:
+    def _fit_latents(
+        self,
+        x: npt.NDArray[Any],
+        sample_weight: npt.ArrayLike | None,
+        progress: Progress | None,
+    ) -> None:
         latents = check_latents(x, name="X")
         weights = check_sample_weight(sample_weight, len(latents))
         rows = distinct_rows(latents, weights)
-        n_distinct = len(rows.row)
-        if n_distinct < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters "
-                f"({self.n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
         fitted = fit_distinct(
             latents,
             rows,
-            min(self.n_clusters, n_distinct),
+            min(self.n_clusters, len(rows.row)),
             codewords=self._codewords,
             n_neighbors=self.n_neighbors,
             recall_target=self.recall_target,
             on_disconnected=self.on_disconnected,
             max_memory=self.max_memory,
+            progress=progress,
             **self._clustering_options(),
         )
         self._store(fitted.graph, fitted.n_components, fitted.clustering)
@@ -241,7 +267,9 @@ class _GeodesicClusterer(
         self.codebook_ = fitted.codebook
         self.cluster_centers_ = fitted.codebook.vectors
 
-    def _fit_graph(self, x: Any, sample_weight: npt.ArrayLike | None) -> None:
+    def _fit_graph(
+        self, x: Any, sample_weight: npt.ArrayLike | None, progress: Progress | None
+    ) -> None:
         graph = Graph.from_scipy(x)
         try:
             require_connected(graph)
@@ -254,6 +282,7 @@ class _GeodesicClusterer(
             self.n_clusters,
             power=POWER[self._codewords],
             sample_weight=sample_weight,
+            progress=progress,
             **self._clustering_options(),
         )
         self._store(graph, 1, clustering)
@@ -282,15 +311,8 @@ class _GeodesicClusterer(
         self._node_code, self._node_distance = clustering.labels, clustering.distance
 
     def _validated(self, X: Any, *, reset: bool) -> Any:
-        _refuse_silent_conversions(X)
-        if self.metric == "precomputed":
-            return validate_data(
-                self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
-            )
-        try:
-            return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], order="C")
-        except RuntimeError as error:  # of a tensor that requires a gradient
-            raise InputError(f"X must be convertible to a NumPy array: {error}") from error
+        validated = validated_graph if self.metric == "precomputed" else validated_latents
+        return validated(self, X, reset=reset)
 
     def _assign(self, X: Any) -> Assignment:
         check_is_fitted(self)
@@ -324,21 +346,6 @@ class _GeodesicClusterer(
         return tags
 
 
-def _refuse_silent_conversions(x: Any) -> None:
-    """Refuse what scikit-learn would make numbers of, or SciPy read beyond, without a word."""
-    if hasattr(x, "tocsr"):
-        check_sparse(x, "X")
-        return
-    refuse_masked(x, "X")
-    dtype = getattr(x, "dtype", None)
-    # Objects that are numbers pass, as scikit-learn has it.
-    if isinstance(dtype, np.dtype) and dtype.kind in "bmMSUV":
-        raise InputError(
-            f"X must hold real numbers, found dtype {dtype}; convert it, for instance with "
-            "X.astype(np.float32)"
-        )
-
-
 def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
     """The stored entries of each row of a sparse matrix, as rectangular arrays."""
     if not hasattr(x, "indptr"):
@@ -351,7 +358,10 @@ def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.flo
         empty = int(np.flatnonzero(count == 0)[0])
         raise InputError(f"every row of X needs a stored distance; row {empty} has none")
     if (x.data < 0).any():
-        raise InputError(f"distances must not be negative, found {x.data.min()}")
+        raise InputError(
+            f"distances must not be negative, found {x.data.min()}; where that is rounding, as of "
+            "cosine distances, set them to zero with numpy.maximum(X.data, 0, out=X.data)"
+        )
     row = np.repeat(np.arange(len(count)), count)
     column = np.arange(len(row)) - np.repeat(x.indptr[:-1], count)
     index = np.zeros((len(count), count.max()), np.int32)
@@ -359,161 +369,3 @@ def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.flo
     # Rounded as the lengths of the graph are, so that training rows get their labels.
     index[row, column], step[row, column] = x.indices, x.data.astype(np.float32)
     return index, step
-
-
-class GeodesicKMeans(_GeodesicClusterer):
-    """Geodesic k-means: cells of least squared distance along the data.
-
-    The energy is the weighted sum of squared geodesic distances to the centres, which are
-    training rows; the codewords, ``cluster_centers_``, are the weighted means of the cells.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-        Number of codes.
-    n_neighbors : int, default=10
-        Neighbours of each latent in the graph, and those considered in `predict`.
-    recall_target : float, default=0.995
-        Share of the true neighbours that a search among very many latents is to find, in
-        (0, 1]; 1: exact at any size.
-    metric : {'euclidean', 'precomputed'}, default='euclidean'
-        'precomputed': `fit` takes a sparse matrix of distances, every stored entry an edge.
-    init : {'k-means++', 'random'} or array-like of shape (n_clusters,), default='k-means++'
-        Where to start; an array holds training rows.
-    n_init : int, default=1
-        How many times to start anew; the best result is kept.
-    algorithm : {'auto', 'swap', 'alternate'}, default='auto'
-        'swap': to an optimum that no single swap improves. 'auto': the same where that is quick,
-        and near one where it is not. 'alternate': worse.
-    max_iter : int, default=100
-        Most rounds.
-    n_perturbations : int or 'auto', default='auto'
-        How often a local optimum is shaken for a better one; see `geodesic_kmedoids`.
-    on_disconnected : {'bridge', 'raise'}, default='bridge'
-        What to do if the graph has several components.
-    max_memory : int, optional
-        Bytes that a fit may take beyond what the process holds; by default what the machine and
-        its limits leave. A fit that needs more raises ResourceError before it begins.
-    n_jobs : int, optional
-        Threads, all by default; the result does not depend on it.
-    random_state : int, RandomState, Generator or None
-        Seed.
-
-    Attributes
-    ----------
-    labels_ : ndarray of shape (n_samples,), int32
-        Code of each training row.
-    cluster_centers_ : ndarray of shape (n_clusters, n_features), float32
-        Codewords. Absent with ``metric='precomputed'``.
-    medoid_indices_ : ndarray of shape (n_clusters,), int64
-        The training row at the centre of each cell.
-    inertia_ : float
-        The energy. Not comparable with the inertia of KMeans, which is Euclidean.
-    inertia_history_ : tuple of float
-        Energy after each step; never rises.
-    n_iter_ : int
-        Rounds.
-    geodesic_distances_ : ndarray of shape (n_samples,), float64
-        Geodesic distance of each training row to its centre.
-    graph_ : Graph
-        Nodes are the distinct training rows of positive weight, in the order of `graph_rows_`:
-        the rows themselves, unless some are duplicates or weigh nothing.
-    graph_rows_ : ndarray of shape (n_nodes,), int64
-        The training row of each node.
-    n_connected_components_ : int
-        Components of the graph before they were bridged.
-    codebook_ : Codebook
-        To save, and to assign with; absent with ``metric='precomputed'``.
-    n_features_in_ : int
-        Number of columns of the training data.
-
-    Examples
-    --------
-    >>> import geoquant as gq
-    >>> x = [[0.0], [1.0], [8.0], [9.0]]
-    >>> est = gq.GeodesicKMeans(n_clusters=2, random_state=0).fit(x)
-    >>> sorted(est.cluster_centers_.ravel().tolist())
-    [0.5, 8.5]
-    >>> bool((est.predict(x) == est.labels_).all())
-    True
-    """
-
-    _codewords = "mean"
-
-
-class GeodesicKMedoids(_GeodesicClusterer):
-    """Geodesic k-medoids: cells of least distance along the data.
-
-    The energy is the weighted sum of geodesic distances to the centres, which are training rows
-    and the codewords, ``cluster_centers_``, too.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-        Number of codes.
-    n_neighbors : int, default=10
-        Neighbours of each latent in the graph, and those considered in `predict`.
-    recall_target : float, default=0.995
-        Share of the true neighbours that a search among very many latents is to find, in
-        (0, 1]; 1: exact at any size.
-    metric : {'euclidean', 'precomputed'}, default='euclidean'
-        'precomputed': `fit` takes a sparse matrix of distances, every stored entry an edge.
-    init : {'k-means++', 'random'} or array-like of shape (n_clusters,), default='k-means++'
-        Where to start; an array holds training rows.
-    n_init : int, default=1
-        How many times to start anew; the best result is kept.
-    algorithm : {'auto', 'swap', 'alternate'}, default='auto'
-        'swap': to an optimum that no single swap improves. 'auto': the same where that is quick,
-        and near one where it is not. 'alternate': worse.
-    max_iter : int, default=100
-        Most rounds.
-    n_perturbations : int or 'auto', default='auto'
-        How often a local optimum is shaken for a better one; see `geodesic_kmedoids`.
-    on_disconnected : {'bridge', 'raise'}, default='bridge'
-        What to do if the graph has several components.
-    max_memory : int, optional
-        Bytes that a fit may take beyond what the process holds; by default what the machine and
-        its limits leave. A fit that needs more raises ResourceError before it begins.
-    n_jobs : int, optional
-        Threads, all by default; the result does not depend on it.
-    random_state : int, RandomState, Generator or None
-        Seed.
-
-    Attributes
-    ----------
-    labels_ : ndarray of shape (n_samples,), int32
-        Code of each training row.
-    cluster_centers_ : ndarray of shape (n_clusters, n_features), float32
-        Codewords. Absent with ``metric='precomputed'``.
-    medoid_indices_ : ndarray of shape (n_clusters,), int64
-        The training row at the centre of each cell.
-    inertia_ : float
-        The energy. Not comparable with the inertia of KMeans, which is Euclidean.
-    inertia_history_ : tuple of float
-        Energy after each step; never rises.
-    n_iter_ : int
-        Rounds.
-    geodesic_distances_ : ndarray of shape (n_samples,), float64
-        Geodesic distance of each training row to its centre.
-    graph_ : Graph
-        Nodes are the distinct training rows of positive weight, in the order of `graph_rows_`:
-        the rows themselves, unless some are duplicates or weigh nothing.
-    graph_rows_ : ndarray of shape (n_nodes,), int64
-        The training row of each node.
-    n_connected_components_ : int
-        Components of the graph before they were bridged.
-    codebook_ : Codebook
-        To save, and to assign with; absent with ``metric='precomputed'``.
-    n_features_in_ : int
-        Number of columns of the training data.
-
-    Examples
-    --------
-    >>> import geoquant as gq
-    >>> x = [[0.0], [1.0], [2.0], [8.0]]
-    >>> est = gq.GeodesicKMedoids(n_clusters=2, random_state=0).fit(x)
-    >>> sorted(est.medoid_indices_.tolist())
-    [1, 3]
-    """
-
-    _codewords = "medoid"

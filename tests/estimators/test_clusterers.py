@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -406,7 +407,7 @@ def test_interrupted_fit_leaves_what_was(
 
     est = estimator(6, random_state=0).fit(cloud())
     before = results(est, cloud())
-    monkeypatch.setattr("geoquant.estimators.fit_distinct", interrupt)
+    monkeypatch.setattr("geoquant.estimators.clusterer.fit_distinct", interrupt)
     with pytest.raises(interrupted):
         est.fit(cloud(50, 7))
     assert_same_bits(results(est, cloud()), before)
@@ -590,8 +591,11 @@ def test_more_clusters_than_distinct_rows_warn_and_are_clipped(
     x = np.repeat(cloud(4), 5, axis=0)
     weight = np.r_[np.ones(15), np.zeros(5)] if weighted else None
     n_distinct = 3 if weighted else 4
-    with pytest.warns(ConvergenceWarning, match=rf"distinct clusters \({n_distinct}\).*\(6\)"):
+    with pytest.warns(
+        ConvergenceWarning, match=rf"distinct clusters \({n_distinct}\).*\(6\)"
+    ) as caught:
         est = estimator(6, random_state=0).fit(x, sample_weight=weight)
+    assert caught[0].filename == __file__
     assert est.n_clusters == 6
     assert est.cluster_centers_.shape == (n_distinct, 3)
     assert est.transform(x).shape == (20, n_distinct)
@@ -794,6 +798,19 @@ def test_set_output_pandas(estimator: type) -> None:
 
 
 @both
+def test_set_output_polars(estimator: type) -> None:
+    """The same as a data frame of polars, from one."""
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(cloud(30), schema=list("abc"), orient="row")
+    est = estimator(4, random_state=0).set_output(transform="polars")
+    out = est.fit_transform(frame)
+    assert isinstance(out, polars.DataFrame)
+    assert out.columns == [f"{estimator.__name__.lower()}{i}" for i in range(4)]
+    np.testing.assert_array_equal(out, est.set_output(transform="default").transform(frame))
+    assert est.feature_names_in_.tolist() == ["a", "b", "c"]
+
+
+@both
 def test_feature_names_out(estimator: type) -> None:
     """One name per code."""
     names = fitted(estimator, "random")[0].get_feature_names_out().tolist()
@@ -820,6 +837,23 @@ def test_sample_weight_passes_through_a_pipeline(estimator: type) -> None:
     pipeline = make_pipeline(StandardScaler(with_mean=False), estimator(5, random_state=0))
     pipeline.fit(x, **{f"{step}__sample_weight": weight})
     assert pipeline[-1].graph_.n_nodes == (weight > 0).sum()
+
+
+@both
+def test_sample_weight_is_routed(estimator: type) -> None:
+    """With scikit-learn's metadata routing weights reach fit and score where they are asked for."""
+    x, weight = cloud(), some_zero_weights(90)
+    step = estimator(5, random_state=0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        step.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), step)
+        pipeline.fit(x, sample_weight=weight)
+        assert pipeline[-1].graph_.n_nodes == (weight > 0).sum()
+        score = pipeline.score(x, sample_weight=weight)
+        assert score == pytest.approx(-pipeline[-1].inertia_)
+        search = GridSearchCV(step, {"n_clusters": [2, 5]}, cv=3, error_score="raise")
+        search.fit(x, sample_weight=weight)
+    assert search.best_estimator_.graph_.n_nodes == (weight > 0).sum()
 
 
 @both

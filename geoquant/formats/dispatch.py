@@ -1,0 +1,189 @@
+"""Which reader a file or folder is given to."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from geoquant.errors import FileFormatError
+from geoquant.formats.npy import open_npy
+from geoquant.formats.npz import open_npz
+from geoquant.formats.safetensors_file import open_safetensors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from geoquant.formats.stored import PathLike, Stored
+
+    Opener = Callable[[PathLike, str | None], AbstractContextManager[Stored]]
+
+#: The function that opens files of a suffix; those of optional libraries are imported on use.
+_OPENERS: dict[str, str] = {
+    ".parquet": "parquet.open_parquet",
+    ".pq": "parquet.open_parquet",
+    ".arrow": "arrow_ipc.open_arrow",
+    ".feather": "arrow_ipc.open_arrow",
+    ".ipc": "arrow_ipc.open_arrow",
+    ".h5": "hdf5.open_hdf5",
+    ".hdf5": "hdf5.open_hdf5",
+    ".zarr": "zarr_store.open_zarr",
+    ".zarr.zip": "zarr_store.open_zarr",
+    ".pt": "torch_file.open_torch",
+    ".pth": "torch_file.open_torch",
+}
+_ALWAYS: dict[str, Opener] = {
+    ".npy": open_npy,
+    ".npz": open_npz,
+    ".safetensors": open_safetensors,
+}
+_CODE_SUFFIXES = (".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
+_INNER = "::"
+
+
+def known_suffix(name: str) -> str | None:
+    """The suffix of a name that says which reader takes the file, if one does.
+
+    Examples
+    --------
+    >>> from geoquant.formats.dispatch import known_suffix
+    >>> known_suffix("a.b.NPY"), known_suffix("a.zarr.zip"), known_suffix("a.csv")
+    ('.npy', '.zarr.zip', None)
+    """
+    found = [suffix for suffix in (*_ALWAYS, *_OPENERS) if name.lower().endswith(suffix)]
+    return found[0] if found else None
+
+
+def located(path: PathLike, key: str | None = None) -> tuple[str, str | None]:
+    """File and key of a path that may name both, as ``file.h5::/train/z`` does.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A path that exists is that of the file, whatever is in its name.
+    key : str, optional
+        Must be left out where the path names the array.
+
+    Returns
+    -------
+    file : str
+    key : str or None
+
+    Raises
+    ------
+    FileFormatError
+        If path and key both name an array.
+
+    Examples
+    --------
+    >>> from geoquant.formats.dispatch import located
+    >>> located("latents.h5::/train/z"), located("latents.h5", "z")
+    (('latents.h5', '/train/z'), ('latents.h5', 'z'))
+    """
+    whole = os.fspath(path)
+    file, sign, inner = whole.partition(_INNER)
+    if not sign or os.path.lexists(whole):
+        return whole, key
+    if key is not None:
+        raise FileFormatError(
+            f"{whole}: names an array, and so does key={key!r}; leave one of them out"
+        )
+    return file, inner or None
+
+
+def open_array(path: PathLike, key: str | None = None) -> AbstractContextManager[Stored]:
+    """Open an array in a file or folder of any known format.
+
+    Parameters
+    ----------
+    path, key
+        As for :func:`geoquant.latents.read_latents`.
+
+    Returns
+    -------
+    context manager of Stored
+        What is known from headers; the array is read within the block.
+
+    Raises
+    ------
+    FileFormatError, ResourceError, ImportError
+        As :func:`geoquant.latents.read_latents`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from geoquant.files import write_npy
+    >>> from geoquant.formats.dispatch import open_array
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_npy(pathlib.Path(folder, "part-1.npy"), np.zeros((3, 2)))
+    ...     write_npy(pathlib.Path(folder, "part-2.npy"), np.ones((2, 2)))
+    ...     with open_array(folder) as stored:
+    ...         stored.shape
+    (5, 2)
+    """
+    file, key = located(path, key)
+    suffix = known_suffix(os.path.basename(os.path.normpath(file)))
+    if suffix is not None:
+        return opener(suffix)(file, key)
+    if os.path.isdir(file):
+        return _open_folder(file, key)
+    raise _unknown(file)
+
+
+def opener(suffix: str) -> Opener:
+    """The reader of a known suffix.
+
+    Examples
+    --------
+    >>> from geoquant.formats.dispatch import opener
+    >>> opener(".npz").__name__
+    'open_npz'
+    """
+    if suffix in _ALWAYS:
+        return _ALWAYS[suffix]
+    return _imported(_OPENERS[suffix], suffix)
+
+
+def _imported(place: str, kind: str) -> Opener:
+    """A reader by module and name, or the error that says how to install its library."""
+    module, _, function = place.partition(".")
+    try:
+        return cast("Opener", getattr(import_module(f"geoquant.formats.{module}"), function))
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "geoquant"):
+            raise
+        extra = "torch" if library == "torch" else "io"
+        raise ImportError(
+            f"geoquant.formats reads {kind} with {library}, which is not installed; "
+            f"install it with: pip install 'geoquant[{extra}]'"
+        ) from error
+
+
+def _open_folder(folder: str, key: str | None) -> AbstractContextManager[Stored]:
+    try:
+        names = set(os.listdir(folder))
+    except OSError as error:
+        raise FileFormatError(f"{folder}: cannot be read: {error.strerror}") from error
+    if names & {"zarr.json", ".zarray", ".zgroup"}:
+        return opener(".zarr")(folder, key)
+    if names & {"state.json", "dataset_dict.json"}:
+        return _imported("dataset_folder.open_dataset", "datasets")(folder, key)
+    return _imported("shards.open_shards", "shards")(folder, key)
+
+
+def _unknown(file: str) -> FileFormatError:
+    suffix = os.path.splitext(file)[1].lower()
+    cure = "save them with numpy.save(path, latents)"
+    if suffix in _CODE_SUFFIXES:
+        cure = "such files can run code when opened; load it where you trust it and "
+        cure += "numpy.save(path, tensor.detach().cpu().float().numpy())"
+    elif not os.path.lexists(file):
+        return FileFormatError(f"{file}: no such file or folder")
+    known = ", ".join((*_ALWAYS, *_OPENERS))
+    return FileFormatError(
+        f"{file}: latents are read from files {known} and folders of them, found suffix "
+        f"{suffix!r}; {cure}"
+    )
