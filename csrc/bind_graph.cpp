@@ -23,6 +23,42 @@ using namespace py::literals;
 
 namespace {
 
+// The entries of a search's state, in packed order.
+std::vector<NearestSource> packed_state(const GraphArrays& graph, const Array<double>& distance,
+                                        const Array<CentreId>& source,
+                                        const Array<NodeId>& predecessor) {
+  require_length(distance, graph.n_nodes(), "distance");
+  require_length(source, graph.n_nodes(), "source");
+  require_length(predecessor, graph.n_nodes(), "predecessor");
+  require_in_range(predecessor, kNoNode, graph.n_nodes(), "predecessor");
+  std::vector<NearestSource> state;
+  state.reserve(graph.packed_nodes().size());
+  for (NodeId u = 0; u < graph.n_nodes(); ++u) {
+    const NodeId node = graph.original(u);
+    const NodeId before = predecessor.data()[node];
+    state.push_back({distance.data()[node], source.data()[node],
+                     before == kNoNode ? before : graph.packed(before)});
+  }
+  return state;
+}
+
+std::vector<NearestOffer> packed_offers(const GraphArrays& graph, const Array<NodeId>& node,
+                                        const Array<double>& distance,
+                                        const Array<CentreId>& source) {
+  const std::vector<NodeId> nodes = graph.packed(node, "offer_node");
+  require_length(distance, node.size(), "offer_distance");
+  require_length(source, node.size(), "offer_source");
+  std::vector<NearestOffer> offers;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const NearestOffer offer{nodes[i], distance.data()[i], source.data()[i]};
+    require(offer.distance >= 0.0 && offer.distance < kUnreached,
+            "offer_distance must be finite and not negative");
+    require(offer.source >= 0, "offer_source must not be negative");
+    offers.push_back(offer);
+  }
+  return offers;
+}
+
 py::object bind_graph_arrays(const Array<EdgeOffset>& indptr, const Array<NodeId>& indices,
                              const Array<float>& lengths) {
   return owned_graph(std::make_unique<GraphArrays>(indptr, indices, lengths));
@@ -51,6 +87,49 @@ py::tuple bind_nearest_source(GraphArrays& graph, const Array<NodeId>& sources) 
     });
   }
   return py::make_tuple(distance, source, predecessor);
+}
+
+py::tuple bind_continue_search(const GraphArrays& graph, NodeId n_own,
+                               const Array<double>& distance, const Array<CentreId>& source,
+                               const Array<NodeId>& predecessor, const Array<NodeId>& offer_node,
+                               const Array<double>& offer_distance,
+                               const Array<CentreId>& offer_source, bool distances_are_known) {
+  require(n_own >= 0 && n_own <= graph.n_nodes(), "n_own must lie in [0, n_nodes]");
+  std::vector<NearestSource> state = packed_state(graph, distance, source, predecessor);
+  const auto offers = packed_offers(graph, offer_node, offer_distance, offer_source);
+  RunControl control = run_control(py::none());
+  const std::size_t n = state.size();
+  std::vector<double> found_distance(n);
+  std::vector<CentreId> found_source(n);
+  std::vector<NodeId> found_predecessor(n);
+  std::vector<NodeId> from;
+  std::vector<NodeId> to;
+  bool is_hidden = false;
+  {
+    py::gil_scoped_release release;
+    std::vector<bool> is_ghost(n);
+    for (std::size_t u = 0; u < n; ++u) {
+      is_ghost[u] = graph.original(static_cast<NodeId>(u)) >= n_own;
+    }
+    const Known known = distances_are_known ? Known::kDistances : Known::kNothing;
+    const ContinuedSearch done = continue_search(graph.view(), is_ghost, offers, known, state,
+                                                 control);
+    is_hidden = done.is_hidden;
+    for (const NearestCrossing& crossing : done.crossings) {
+      from.push_back(graph.original(crossing.from));
+      to.push_back(graph.original(crossing.to));
+    }
+    for (std::size_t node = 0; node < n; ++node) {
+      const NearestSource& near = state[graph.packed(static_cast<NodeId>(node))];
+      found_distance[node] = near.distance;
+      found_source[node] = near.source;
+      found_predecessor[node] = graph.original(near.predecessor);
+    }
+  }
+  return py::make_tuple(owned_array(std::move(found_distance)),
+                        owned_array(std::move(found_source)),
+                        owned_array(std::move(found_predecessor)), owned_array(std::move(from)),
+                        owned_array(std::move(to)), is_hidden);
 }
 
 py::tuple bind_two_nearest_sources(const GraphArrays& graph, const Array<NodeId>& sources) {
@@ -182,6 +261,11 @@ void bind_graph(py::module_& m) {
         py::arg("indices").noconvert(), py::arg("lengths").noconvert());
   m.def("nearest_source", &bind_nearest_source, py::call_guard<DefaultFloats>(), "graph"_a,
         py::arg("sources").noconvert());
+  m.def("continue_search", &bind_continue_search, py::call_guard<DefaultFloats>(), "graph"_a,
+        "n_own"_a, py::arg("distance").noconvert(), py::arg("source").noconvert(),
+        py::arg("predecessor").noconvert(), py::arg("offer_node").noconvert(),
+        py::arg("offer_distance").noconvert(), py::arg("offer_source").noconvert(),
+        "distances_are_known"_a = false);
   m.def("two_nearest_sources", &bind_two_nearest_sources, py::call_guard<DefaultFloats>(),
         "graph"_a, py::arg("sources").noconvert());
   m.def("contracted_graph", &bind_contracted_graph, py::call_guard<DefaultFloats>(), "graph"_a,

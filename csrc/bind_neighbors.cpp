@@ -122,18 +122,24 @@ py::tuple bind_knn_search_among(const Array<float>& points, const Array<NodeId>&
 
 py::tuple bind_knn_join(const Array<float>& points, const Array<NodeId>& order,
                         const Array<std::int64_t>& cell_sizes, const Array<std::int32_t>& pairs,
-                        std::int64_t n_kept, int n_threads, const py::object& progress) {
+                        std::int64_t n_kept, int n_threads, const py::object& progress,
+                        const std::optional<std::int64_t>& asking) {
   const Points among = points_view(points, "points");
   require_n_kept(n_kept, among.n_points - 1);
   CellPairs cells{checked_order(order, among.n_points, "order"),
                   checked_sizes(cell_sizes, among.n_points, "cell_sizes"),
-                  {}};
+                  {},
+                  0};
   require(pairs.ndim() == 2 && pairs.shape(1) == 2, "pairs must have shape (n_pairs, 2)");
   const std::int32_t n_cells = static_cast<std::int32_t>(cells.cell_sizes.size());
+  const std::int64_t n_asking = asking.value_or(n_cells);
+  require(n_asking >= 0 && n_asking <= n_cells, "n_asking must lie in [0, n_cells]");
+  cells.n_asking = static_cast<std::size_t>(n_asking);
   for (py::ssize_t i = 0; i < pairs.shape(0); ++i) {
     const CellPair pair{*pairs.data(i, 0), *pairs.data(i, 1)};
     require(0 <= pair.first && pair.first < pair.second && pair.second < n_cells,
             "pairs must be of two cells, the lower first");
+    require(pair.first < n_asking, "pairs must be of at least one cell that asks");
     cells.pairs.push_back(pair);
   }
   const Simd simd = chosen_simd();
@@ -161,7 +167,8 @@ void bind_neighbors(py::module_& m) {
         py::arg("blocks_of_group").noconvert(), "n_kept"_a, "n_threads"_a = 1);
   m.def("knn_join", &bind_knn_join, py::call_guard<DefaultFloats>(), py::arg("points").noconvert(),
         py::arg("order").noconvert(), py::arg("cell_sizes").noconvert(),
-        py::arg("pairs").noconvert(), "n_kept"_a, "n_threads"_a = 1, "progress"_a = py::none());
+        py::arg("pairs").noconvert(), "n_kept"_a, "n_threads"_a = 1, "progress"_a = py::none(),
+        "n_asking"_a = py::none());
 }
 
 }  // namespace geoquant

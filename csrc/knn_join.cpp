@@ -31,38 +31,41 @@ float least_threshold(const PackedPoints& packed, std::int64_t b, const Candidat
   return least;
 }
 
+// Scores block `a` with `b`: for the points of both, or of `a` alone.
 void score_pair(const SearchContext& context, const PackedPoints& packed, const BlockBalls& balls,
-                std::int64_t a, std::int64_t b, const CandidateView& buffers) {
-  const float least = std::min(least_threshold(packed, a, buffers),
-                               least_threshold(packed, b, buffers));
+                std::int64_t a, std::int64_t b, bool is_for_both, const CandidateView& buffers) {
+  float least = least_threshold(packed, a, buffers);
+  if (is_for_both) least = std::min(least, least_threshold(packed, b, buffers));
   if (a != b && balls.all_below(least, a, b)) return;
-  score_tiles(context.simd, {packed.dim, packed.block(a), packed.block(b),
-                             a == b ? Pairs::kWithin : Pairs::kBoth, false, buffers, buffers});
+  const Pairs kind = a == b ? Pairs::kWithin : is_for_both ? Pairs::kBoth : Pairs::kRowsOnly;
+  score_tiles(context.simd, {packed.dim, packed.block(a), packed.block(b), kind, false, buffers,
+                             is_for_both ? buffers : CandidateView{}});
 }
 
 void score_rounds(const SearchContext& context, const PackedPoints& packed, const Rounds& rounds,
-                  const CandidateView& buffers) {
+                  std::int64_t n_asking, const CandidateView& buffers) {
   const BlockBalls balls(packed, context.pool, context.control);
-  context.pool.for_each(packed.n_blocks(), context.control, [&](std::int64_t b, int) {
-    score_pair(context, packed, balls, b, b, buffers);
+  context.pool.for_each(n_asking, context.control, [&](std::int64_t b, int) {
+    score_pair(context, packed, balls, b, b, true, buffers);
   });
   const std::int64_t n_rounds = static_cast<std::int64_t>(rounds.size()) + 1;
   context.control.progress(1, n_rounds);
   for (std::size_t r = 0; r < rounds.size(); ++r) {
     const std::vector<CellPair>& round = rounds[r];
-    context.pool.for_each(
-        static_cast<std::int64_t>(round.size()), context.control, [&](std::int64_t i, int) {
-          score_pair(context, packed, balls, round[i].first, round[i].second, buffers);
-        });
+    context.pool.for_each(static_cast<std::int64_t>(round.size()), context.control,
+                          [&](std::int64_t i, int) {
+                            const auto [a, b] = round[i];
+                            score_pair(context, packed, balls, a, b, b < n_asking, buffers);
+                          });
     context.control.progress(static_cast<std::int64_t>(r) + 2, n_rounds);
   }
 }
 
-// Decides every point; returns, cell by cell, those that are not sure.
+// Decides every point that asks; returns, cell by cell, those that are not sure.
 std::vector<QueryBatch> decide_all(const SearchContext& context, const PackedPoints& packed,
-                                   const CandidateView& buffers) {
-  std::vector<QueryBatch> unsure(static_cast<std::size_t>(packed.n_blocks()));
-  context.pool.for_each(packed.n_blocks(), context.control, [&](std::int64_t b, int) {
+                                   std::int64_t n_asking, const CandidateView& buffers) {
+  std::vector<QueryBatch> unsure(static_cast<std::size_t>(n_asking));
+  context.pool.for_each(n_asking, context.control, [&](std::int64_t b, int) {
     NeighborRanking ranking;
     for (std::int64_t slot = packed.block_begin[b]; slot < packed.block_begin[b + 1]; ++slot) {
       const NodeId id = packed.id[slot];
@@ -82,8 +85,10 @@ std::vector<QueryBatch> join(const SearchContext& context, const CellPairs& cell
       normalization_of(context.points, scoring, context.pool, context.control), scoring,
       context.pool, context.control);
   CandidateBuffers buffers(packed.id, n_proposed(context.found.n_kept));
-  score_rounds(context, packed, in_rounds(cells.pairs, cells.cell_sizes.size()), buffers.view());
-  return decide_all(context, packed, buffers.view());
+  const std::int64_t n_asking = static_cast<std::int64_t>(cells.n_asking);
+  score_rounds(context, packed, in_rounds(cells.pairs, cells.cell_sizes.size()), n_asking,
+               buffers.view());
+  return decide_all(context, packed, n_asking, buffers.view());
 }
 
 // The cells that each cell is compared with, itself first.

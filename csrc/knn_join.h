@@ -8,10 +8,14 @@
 // the candidates do not depend on the number of threads. The decision among the candidates is that
 // of knn_search.h: exact among the points compared, and the same bits for every instruction set.
 //
+// Cells may be there only to be looked into, because somebody else asks for their points: pairs
+// with one are scored for the points of the other alone, and the rest of the work is left out.
+//
 // Cost: a multiply-add for each coordinate of each pair of points compared, n² / 2 · d if all cells
 // are paired and none is skipped. Memory: 4 bytes · n · (d + 4) and about 16 bytes · n · n_kept
 // beside the result.
-// Preconditions: finite values; 1 <= n_kept < n_points; `order` a permutation of the points.
+// Preconditions: finite values; 1 <= n_kept < n_points; `order` a permutation of the points; one
+// cell of each pair asks.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +31,12 @@ using CellPair = std::pair<std::int32_t, std::int32_t>;
 struct CellPairs {
   std::vector<NodeId> order;             // the points, cell by cell
   std::vector<std::int64_t> cell_sizes;  // (n_cells,)
-  std::vector<CellPair> pairs;           // of different cells, each once, the most promising first
+  std::vector<CellPair> pairs;  // of different cells, lower first, each once, near ones first
+  std::size_t n_asking = 0;     // the first so many cells ask
 };
 
-// The nearest among the points of a point's own cell and of those that its cell is paired with.
+// The nearest among the points of a point's own cell and of those that its cell is paired with;
+// nothing is found for the points of cells that do not ask.
 Neighbors knn_join(const Points& points, const CellPairs& cells, std::int64_t n_kept, Simd simd,
                    int n_threads, RunControl& control);
 

@@ -20,6 +20,17 @@ class GraphArrays: ...
 def exchange_floats(environment: bytes | None) -> bytes: ...
 def graph_arrays(indptr: _Int64, indices: _Int32, lengths: _Float32) -> GraphArrays: ...
 def nearest_source(graph: GraphArrays, sources: _Int32) -> tuple[_Float64, _Int32, _Int32]: ...
+def continue_search(
+    graph: GraphArrays,
+    n_own: int,
+    distance: _Float64,
+    source: _Int32,
+    predecessor: _Int32,
+    offer_node: _Int32,
+    offer_distance: _Float64,
+    offer_source: _Int32,
+    distances_are_known: bool = False,
+) -> tuple[_Float64, _Int32, _Int32, _Int32, _Int32, bool]: ...
 def two_nearest_sources(graph: GraphArrays, sources: _Int32) -> tuple[_Float64, _Int32]: ...
 def kmeanspp_seeds(
     graph: GraphArrays,
@@ -99,6 +110,7 @@ def knn_join(
     n_kept: int,
     n_threads: int = 1,
     progress: _Progress = None,
+    n_asking: int | None = None,
 ) -> tuple[_Float32, _Int32]: ...
 def residual_codes(
     points: _Float32,

@@ -91,22 +91,45 @@ def _grouped_by_content(
     latents: Float32Array,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Rows in an order of their contents, equal ones together, and where each group starts."""
-    key = _hash_rows(latents)
+    key = hash_rows(latents)
     order = np.argsort(key, kind="stable")
     twins = np.flatnonzero(key[order[1:]] == key[order[:-1]])
-    equal = _rows_equal(latents, order[twins], order[twins + 1])
+    equal = rows_equal(latents, order[twins], order[twins + 1])
     if not equal.all():
         # Different rows share a hash: let the contents decide within it.
-        order = np.lexsort((*latents.T[::-1], key))
+        order = order_within_hash(latents, key)
         twins = np.arange(len(order) - 1)
-        equal = _rows_equal(latents, order[:-1], order[1:])
+        equal = rows_equal(latents, order[:-1], order[1:])
     is_first = np.ones(len(order), dtype=np.bool_)
     is_first[1 + twins[equal]] = False
     return order.astype(np.int64, copy=False), is_first
 
 
-def _hash_rows(latents: Float32Array) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash of each row's content; every step is a bijection of the hash so far."""
+def order_within_hash(latents: Float32Array, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Order rows by their hashes, and those of one hash by their contents.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.distinct import order_within_hash
+    >>> rows = np.array([[2.0], [1.0], [0.0]], np.float32)
+    >>> order_within_hash(rows, np.array([7, 7, 9], np.uint64)).tolist()
+    [1, 0, 2]
+    """
+    return np.lexsort((*latents.T[::-1], key)).astype(np.int64, copy=False)
+
+
+def hash_rows(latents: Float32Array) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each row's content; every step is a bijection of the hash so far.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.distinct import hash_rows
+    >>> key = hash_rows(np.array([[0.0], [-0.0], [1.0]], np.float32))
+    >>> bool(key[0] == key[1] != key[2])
+    True
+    """
     key = np.full(len(latents), 0x243F6A8885A308D3, dtype=np.uint64)
     for start in range(0, len(latents), _BLOCK_ROWS):
         part = key[start : start + _BLOCK_ROWS]
@@ -119,9 +142,19 @@ def _hash_rows(latents: Float32Array) -> npt.NDArray[np.uint64]:
     return key
 
 
-def _rows_equal(
+def rows_equal(
     latents: Float32Array, first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.bool_]:
+    """Whether rows are equal, pair by pair; -0.0 equals 0.0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.distinct import rows_equal
+    >>> rows = np.array([[0.0], [-0.0], [1.0]], np.float32)
+    >>> rows_equal(rows, np.array([0, 0]), np.array([1, 2])).tolist()
+    [True, False]
+    """
     equal = np.empty(len(first), dtype=np.bool_)
     for start in range(0, len(first), _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)

@@ -199,6 +199,44 @@ def _missing_folders(folder: PathLike) -> list[str]:
     return missing
 
 
+def write_scratch(path: PathLike, data: Iterable[Bytes]) -> None:
+    """Write a file that need not outlive a crash of the machine, whole or not at all.
+
+    As :func:`write_atomically`, but nothing is forced to disk, which takes most of its time, and
+    what a killed process left behind stays: the folder is to be removed as a whole.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The file to write; several processes may write the same content to it at once.
+    data : iterable of bytes-like
+        The content in blocks.
+
+    Raises
+    ------
+    ResourceError, OSError
+        As :func:`write_atomically`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from geoquant.files import write_scratch
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "state.bin")
+    ...     write_scratch(path, [b"ab", b"cd"])
+    ...     path.read_bytes()
+    b'abcd'
+    """
+    temporary = _temporary_name(os.fspath(path))
+    try:
+        _write_temporary(path, temporary, data, is_forced=False)
+        with system_errors_name(path):
+            os.replace(temporary, path)
+    except BaseException:
+        _remove_if_there(temporary)
+        raise
+
+
 def _target(path: PathLike) -> str:
     """The file that is replaced, links followed."""
     try:
@@ -233,7 +271,9 @@ def _temporary_name(target: str) -> str:
     return os.path.join(os.path.dirname(target), name)
 
 
-def _write_temporary(path: PathLike, temporary: str, blocks: Iterable[Bytes]) -> None:
+def _write_temporary(
+    path: PathLike, temporary: str, blocks: Iterable[Bytes], *, is_forced: bool = True
+) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with system_errors_name(path):
         descriptor = os.open(temporary, flags, 0o666)
@@ -241,8 +281,9 @@ def _write_temporary(path: PathLike, temporary: str, blocks: Iterable[Bytes]) ->
         for block in blocks:
             with system_errors_name(path):
                 _write_all(descriptor, block)
-        with system_errors_name(path):
-            os.fsync(descriptor)
+        if is_forced:
+            with system_errors_name(path):
+                os.fsync(descriptor)
     finally:
         with system_errors_name(path):
             os.close(descriptor)

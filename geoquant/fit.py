@@ -27,7 +27,7 @@ from geoquant.memory import require_memory
 from geoquant.short_repr import ShortRepr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -303,15 +303,18 @@ def fit_distinct(
             **_with_init_nodes(options, rows),
         )
     with _timed(seconds, "codebook"):
-        metadata = {
-            "codewords": codewords,
-            "n_latents": len(x),
-            "n_components": n_components,
-            "recall_target": float(recall_target),
-            **_metadata_of_result(graph, clustering, POWER[codewords]),
-            **_metadata_of_options(random_state, options),
-            **_metadata_of_lengths(edge_outputs, n_neighbors),
-        }
+        metadata = codebook_metadata(
+            codewords=codewords,
+            n_latents=len(x),
+            n_components=n_components,
+            recall_target=recall_target,
+            graph_recall=graph.recall,
+            inertia=clustering.inertia,
+            inertia_history=clustering.inertia_history,
+            random_state=random_state,
+            options=options,
+        )
+        metadata |= _metadata_of_lengths(edge_outputs, n_neighbors)
         n_asked = int(n_neighbors) if edge_outputs is None else 1
         codebook = _codebook(nodes, rows.weight, clustering, n_asked, metadata)
         codes, distance = _codes_of_all_rows(x, rows, clustering, codebook, n_jobs)
@@ -586,21 +589,57 @@ def _outputs_of_rows(edge_outputs: npt.ArrayLike, rows: DistinctRows) -> npt.NDA
     return outputs
 
 
-def _metadata_of_result(graph: Graph, clustering: Clustering, power: int) -> dict[str, Any]:
-    return {
-        "geoquant_version": version("geoquant"),
-        "power": power,
-        "graph_recall": graph.recall,
-        "inertia": clustering.inertia,
-        "inertia_history": list(clustering.inertia_history),
-    }
+def codebook_metadata(
+    *,
+    codewords: str,
+    n_latents: int,
+    n_components: int,
+    recall_target: float,
+    graph_recall: float,
+    inertia: float,
+    inertia_history: Sequence[float],
+    random_state: Any,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """What a codebook says of how it was made.
 
+    Parameters
+    ----------
+    codewords, recall_target, random_state, options
+        As for `fit_codebook`; what a file can hold of them is kept: a seed, but no generator; no
+        array of nodes.
+    n_latents, n_components, graph_recall : int, int, float
+        Rows, components of the graph before they were bridged, and its recall.
+    inertia, inertia_history : float, sequence of float
+        The energy, and after each step.
 
-def _metadata_of_options(random_state: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """What a file can hold of them: a seed, but no generator; no array of nodes."""
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> from geoquant.fit import codebook_metadata
+    >>> made = codebook_metadata(codewords="mean", n_latents=9, n_components=1, recall_target=1.0,
+    ...                          graph_recall=1.0, inertia=4.0, inertia_history=[4.0],
+    ...                          random_state=0, options={})
+    >>> made["power"], made["random_state"]
+    (2, 0)
+    """
     is_seed = isinstance(random_state, int | np.integer)
-    kept = {name: value for name, value in options.items() if name != "init"}
-    return {"random_state": int(random_state) if is_seed else None, **kept}
+    return {
+        "codewords": codewords,
+        "n_latents": n_latents,
+        "n_components": n_components,
+        "recall_target": float(recall_target),
+        "geoquant_version": version("geoquant"),
+        "power": POWER[codewords],
+        "graph_recall": graph_recall,
+        "inertia": inertia,
+        "inertia_history": list(inertia_history),
+        "random_state": int(random_state) if is_seed else None,
+        **{name: value for name, value in options.items() if name != "init"},
+    }
 
 
 def _metadata_of_lengths(edge_outputs: object, n_neighbors: int) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from geoquant import Graph
 
 EdgeList = list[tuple[int, int, float]]
 
-#: What lengths to draw from. The sums of all but the last are exact in float64.
+#: What lengths to draw from. The sums of all but the last two are exact in float64.
 LENGTHS: dict[str, st.SearchStrategy[float]] = {
     "integers with zeros": st.integers(0, 3).map(float),
     "integers": st.integers(1, 4).map(float),
     "fractions": st.integers(1, 1024).map(lambda i: i / 1024),
+    "rounding": st.sampled_from([0.0, 2.0**-54, 2.0**-53, 2.0**-52, 1.0, 2.0]),
     "any": st.floats(0, 1e6, width=32),
 }
 EXACT = ("integers with zeros", "integers", "fractions")

@@ -105,6 +105,21 @@ def spanning_bridges(x: npt.ArrayLike, labels: Sequence[int]) -> Edges:
 # ------------------------------------------------------------------------------ shortest paths
 
 
+def first_of_nearest(graph: Graph, sources: Sequence[int]) -> tuple[Array, Array]:
+    """Distance and label of each node: the least label that comes along paths of its distance."""
+    distance = dijkstra(graph.to_scipy(), indices=sources, min_only=True)
+    label = np.full(graph.n_nodes, len(sources))
+    for k in reversed(range(len(sources))):
+        label[sources[k]] = k
+    edges = [(i, j, w) for (i, j), w in edges_of(graph).items()]
+    edges += [(j, i, w) for i, j, w in edges]
+    tight = [(i, j) for i, j, w in edges if distance[i] + w == distance[j] < np.inf]
+    for _ in range(graph.n_nodes):
+        for i, j in tight:
+            label[j] = min(label[j], label[i])
+    return distance, np.where(label == len(sources), -1, label)
+
+
 def all_pairs(graph: Graph) -> Array:
     """Dense distances; row i is summed from node i outwards."""
     return dijkstra(graph.to_scipy(), directed=True)

@@ -106,7 +106,7 @@ def colliding_rows() -> np.ndarray[Any, Any]:
     rows = np.zeros((400_000, 3), np.float32)
     rows[:, :2] = np.random.default_rng(0).standard_normal((400_000, 2))
     # The last step is undone: it was a product and a shift, with a number whose bits are zero.
-    key = module._hash_rows(rows)
+    key = module.hash_rows(rows)
     state = (key ^ (key >> np.uint64(32))) * np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
     # Two states that differ only in their lower half are made equal by the third number.
     order = np.argsort(state)
@@ -119,7 +119,7 @@ def colliding_rows() -> np.ndarray[Any, Any]:
 def test_colliding_hashes_are_told_apart() -> None:
     """Different rows of one hash stay different nodes, in an order of their contents."""
     pair = colliding_rows()
-    assert len(set(module._hash_rows(pair).tolist())) == 1
+    assert len(set(module.hash_rows(pair).tolist())) == 1
     assert distinct_rows(pair).row.tolist() == [0, 1]
     rows = np.concatenate([pair, GRID, pair, pair[:1]])
     nodes = distinct_rows(rows)
@@ -133,7 +133,7 @@ def test_colliding_hashes_are_told_apart() -> None:
 def test_hashes_of_similar_rows_differ() -> None:
     """Rows of small integers, permuted columns included, have hashes of their own."""
     grid = np.stack(np.meshgrid(*[np.arange(-10, 10)] * 4), axis=-1).reshape(-1, 4)
-    hashes = module._hash_rows(grid.astype(np.float32))
+    hashes = module.hash_rows(grid.astype(np.float32))
     assert len(np.unique(hashes)) == len(grid) == 160_000
 
 

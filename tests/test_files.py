@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -35,7 +35,11 @@ from geoquant.files import (
     write_folder,
     write_npy,
     write_safetensors,
+    write_scratch,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OLD, NEW = b"the old content", b"the new content, of another length"
 
@@ -1086,3 +1090,20 @@ def test_content_hash_sees_everything(arrays: Any, metadata: dict[str, str]) -> 
 def test_byte_count(shape: tuple[int, ...], itemsize: int, expected: int | None) -> None:
     """Shapes that no array can have have no number of bytes."""
     assert byte_count(shape, itemsize) == expected
+
+
+def test_a_scratch_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """What fails on the way leaves the old content, and no file of its own."""
+    target = tmp_path / "state.bin"
+    write_scratch(target, [b"old"])
+
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_scratch(target, broken())
+    assert [file.name for file in tmp_path.iterdir()] == ["state.bin"]
+    assert target.read_bytes() == b"old"
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        write_scratch(tmp_path / "nowhere" / "state.bin", [b""])

@@ -115,6 +115,57 @@ def joined(**changes: Any) -> tuple:
     return _core.knn_join(**arguments | changes)
 
 
+def test_cells_that_do_not_ask_are_looked_into() -> None:
+    """Whoever asks finds its neighbours among the others too; for those nothing is found."""
+    distance, index = joined(n_asking=1)
+    expected = joined()
+    asks = [True, True, False, False]
+    assert index[asks].tolist() == expected[1][asks].tolist()
+    assert distance[asks].tolist() == expected[0][asks].tolist()
+    assert (index[2:] == -1).all()
+    assert (distance[2:] == np.inf).all()
+
+
+@pytest.mark.parametrize("simd", _core.available_simd())
+def test_cells_of_two_searches_find_what_one_finds(
+    simd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search for some cells and one for the others give the neighbours of one for all."""
+    monkeypatch.setenv("GEOQUANT_SIMD", simd)
+    points = np.random.default_rng(0).standard_normal((1500, 3)).astype(np.float32).round(1)
+    sizes = np.array([300, 50, 700, 450])
+    order = np.arange(1500, dtype=np.int32)
+    pairs = np.array([[0, 1], [2, 3], [0, 2], [1, 2], [1, 3], [0, 3]], np.int32)
+    distance, index = _core.knn_join(points, order, sizes, pairs, 7)
+    first = _core.knn_join(points, order, sizes, pairs[[0, 2, 3, 4, 5]], 7, n_asking=2)
+    assert first[1][:350].tolist() == index[:350].tolist()
+    turned, again = np.roll(order, -350), np.array([700, 450, 300, 50])
+    second = _core.knn_join(
+        points,
+        turned,
+        again,
+        np.array([[0, 1], [0, 2], [1, 2], [0, 3], [1, 3]], np.int32),
+        7,
+        n_asking=2,
+    )
+    assert second[1][350:].tolist() == index[350:].tolist()
+    assert second[0][350:].tolist() == distance[350:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_asking": 3}, r"n_asking must lie in \[0, n_cells\]"),
+        ({"n_asking": -1}, "n_asking must lie"),
+        ({"n_asking": 0}, "pairs must be of at least one cell that asks"),
+    ],
+)
+def test_join_refuses_cells_that_cannot_ask(changes: dict, message: str) -> None:
+    """Numbers of cells that there are not, and pairs that nobody asks for, are refused."""
+    with pytest.raises(ValueError, match=message):
+        joined(**changes)
+
+
 def searched(**changes: Any) -> tuple:
     arguments = {"points": SQUARE, "queries": SQUARE[:2], "n_kept": 2}
     return _core.knn_search(**arguments | changes)

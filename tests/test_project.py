@@ -27,6 +27,7 @@ ORDER = [
     "geoquant.progress",
     "geoquant.short_repr",
     "geoquant.default_floats",
+    "geoquant.exact_sum",
     "geoquant.files",
     "geoquant.memory",
     "geoquant.formats",
@@ -89,9 +90,7 @@ ORDER = [
     "geoquant.__main__",
 ]
 #: Listed for the order of the design, not yet written.
-PLANNED = {
-    "geoquant.distributed",
-}
+PLANNED: set[str] = set()
 
 #: The only places that may import a library.
 HOMES = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from geoquant import _core
+from geoquant.exact_sum import exact_sum, rounded_sum
 from geoquant.graph.shortest_paths import nearest_source
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ class Step(NamedTuple):
 def energy_of(
     distance: npt.NDArray[np.float64], power: int, weights: npt.NDArray[np.float64]
 ) -> float:
-    """Weighted sum of distances to the power of `power`.
+    """Weighted sum of distances to the power of `power`, rounded once.
 
-    Not a dot product: the bits of BLAS depend on its number of threads.
+    So neither the order of the nodes nor what they are partitioned into shows in it.
 
     Examples
     --------
@@ -51,7 +52,11 @@ def energy_of(
     >>> energy_of(np.array([0.0, 1.0, 3.0]), 2, np.ones(3))
     10.0
     """
-    return float((weights * distance**power).sum())
+    with np.errstate(over="ignore"):
+        terms = weights * distance**power
+    if not np.isfinite(terms).all():
+        return float(terms.sum())
+    return rounded_sum(exact_sum(terms))
 
 
 def owning_themselves(

@@ -103,21 +103,71 @@ def coarse_centres(
     nodes = generator.permutation(graph.n_nodes)[:n_coarse].astype(np.int32)
     coarse, cell = _core.contracted_graph(graph.arrays, nodes)
     weight = np.bincount(cell, weights=weights, minlength=n_coarse).astype(np.float64)
+    return nodes[
+        centres_among_cells(
+            coarse,
+            weight,
+            n_clusters,
+            power=power,
+            generator=generator,
+            n_threads=n_threads,
+            progress=progress,
+        )
+    ]
+
+
+def centres_among_cells(
+    coarse: _core.GraphArrays,
+    weight: npt.NDArray[np.float64],
+    n_clusters: int,
+    *,
+    power: int,
+    generator: np.random.Generator,
+    n_threads: int = 1,
+    progress: Progress | None = None,
+) -> npt.NDArray[np.int32]:
+    """Seed and swap centres on a graph of cells, to a local optimum.
+
+    Parameters
+    ----------
+    coarse : GraphArrays
+        Connected; its nodes are cells.
+    weight : ndarray of shape (n_cells,), float64
+        Weight of each cell.
+    n_clusters, power, generator, n_threads, progress
+        As for `coarse_centres`.
+
+    Returns
+    -------
+    ndarray of shape (n_clusters,), int32
+        Distinct cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import geoquant as gq
+    >>> from geoquant.clustering.multilevel import centres_among_cells
+    >>> line = gq.Graph.from_edges(3, [0, 1], [1, 2], [1.0, 1.0])
+    >>> found = centres_among_cells(line.arrays, np.array([9.0, 1.0, 9.0]), 2, power=1,
+    ...                             generator=np.random.default_rng(0))
+    >>> sorted(found.tolist())
+    [0, 2]
+    """
     uniforms = kmeanspp_uniforms(n_clusters, generator)
     seeds = _core.kmeanspp_seeds(coarse, weight, power, uniforms, of_stage(progress, "seeds"))
     if n_clusters == 1:
-        return nodes[seeds]
+        return seeds
     centres, *_ = _core.swap_centres(
         coarse,
         weight,
         power,
         seeds,
-        generator.permutation(n_coarse).astype(np.int32),
+        generator.permutation(len(weight)).astype(np.int32),
         np.iinfo(np.int64).max,
         n_threads,
         of_stage(progress, "swaps on cells"),
     )
-    return nodes[centres]
+    return centres
 
 
 def near_swaps(

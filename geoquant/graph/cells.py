@@ -18,7 +18,7 @@ Points = npt.NDArray[np.float32]
 #: Rounds of k-means over the sample. Measured: more make cells no better to search.
 _ROUNDS = 3
 #: Points per cell in the sample that the centroids are made from.
-_SAMPLE_PER_CELL = 16
+SAMPLE_PER_CELL = 16
 #: From this many centroids on, they are grouped, and to find the nearest a point is compared with
 #: near groups only.
 _GROUPED_FROM = 512
@@ -75,8 +75,8 @@ def cells_of(points: Points, n_cells: int, *, n_threads: int = 1) -> Cells:
     """
     if n_cells == 1:
         return _in_cells(np.zeros(len(points), np.int32), points[:1])
-    sample = points[sample_rows(len(points), _SAMPLE_PER_CELL * n_cells)]
-    centroids = _kmeans(sample, n_cells, n_threads)
+    sample = points[sample_rows(len(points), SAMPLE_PER_CELL * n_cells)]
+    centroids = centroids_of(sample, n_cells, n_threads=n_threads)
     label = nearest_centroids(points, centroids, 1, n_threads=n_threads)[:, 0]
     return _in_cells(label, centroids)
 
@@ -224,6 +224,41 @@ def nearest_centroids(
     return _core.knn_search(centroids, points, k, n_threads=n_threads)[1]
 
 
+def centroids_of(sample: Points, n_cells: int, *, n_threads: int = 1) -> Points:
+    """Make the centroids of cells from a sample, by Lloyd's algorithm from its first points.
+
+    Parameters
+    ----------
+    sample : ndarray of shape (m, d), float32
+        In random order; `SAMPLE_PER_CELL` points a cell, or all there are.
+    n_cells : int
+        How many, at most m.
+    n_threads : int, default=1
+        Threads.
+
+    Returns
+    -------
+    ndarray of shape (n_cells, d), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.graph.cells import centroids_of
+    >>> centroids_of(np.array([[0.0], [9.0], [1.0], [8.0]], np.float32), 2).ravel().tolist()
+    [0.5, 8.5]
+    """
+    centroids = sample[:n_cells].copy()
+    columns = np.ascontiguousarray(sample.T)
+    for _ in range(_ROUNDS):
+        label = nearest_centroids(sample, centroids, 1, n_threads=n_threads)[:, 0]
+        count = np.bincount(label, minlength=n_cells)
+        sums = np.stack([np.bincount(label, column, n_cells) for column in columns], axis=1)
+        # A cell that lost all its points keeps its centroid.
+        kept = count > 0
+        centroids[kept] = sums[kept] / count[kept, None]
+    return centroids
+
+
 def _nearest_in_groups(
     points: Points,
     centroids: Points,
@@ -246,20 +281,6 @@ def _nearest_in_groups(
         n_threads=n_threads,
     )
     return found
-
-
-def _kmeans(sample: Points, n_cells: int, n_threads: int) -> Points:
-    """Lloyd's algorithm from the first points of the sample."""
-    centroids = sample[:n_cells].copy()
-    columns = np.ascontiguousarray(sample.T)
-    for _ in range(_ROUNDS):
-        label = nearest_centroids(sample, centroids, 1, n_threads=n_threads)[:, 0]
-        count = np.bincount(label, minlength=n_cells)
-        sums = np.stack([np.bincount(label, column, n_cells) for column in columns], axis=1)
-        # A cell that lost all its points keeps its centroid.
-        kept = count > 0
-        centroids[kept] = sums[kept] / count[kept, None]
-    return centroids
 
 
 def _in_cells(label: npt.NDArray[np.int32], centroids: Points) -> Cells:

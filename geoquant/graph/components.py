@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Components up to this size ask for the nearest few of each member, and for more if that leads
 #: nowhere outside; larger ones are searched by all nodes outside them.
-_MOST_MEMBERS_ASKING = 4096
+MOST_MEMBERS_ASKING = 4096
 #: For how many they ask: at first for more than the component has, if it is small.
 _ASKED = (16, 32, 64, 256, 1024)
 _MOST_ASKED_AT_FIRST = 64
@@ -42,7 +42,7 @@ class Bridged(NamedTuple):
     bridges: npt.NDArray[np.int32]
 
 
-class _Bridge(NamedTuple):
+class Bridge(NamedTuple):
     """Sorts by length, then by nodes: a total order, so that a forest is unique."""
 
     length: float
@@ -85,7 +85,28 @@ def require_connected(graph: Graph) -> None:
     NotConnectedError
         Naming the number of components, their sizes, and the cures.
     """
-    sizes = np.sort(np.bincount(connected_components(graph)))[::-1]
+    require_one_component(np.bincount(connected_components(graph)))
+
+
+def require_one_component(sizes: npt.ArrayLike) -> None:
+    """Raise `NotConnectedError` if there is more than one component.
+
+    Parameters
+    ----------
+    sizes : array-like of int
+        Nodes of each component.
+
+    Raises
+    ------
+    NotConnectedError
+        Naming the number of components, their sizes, and the cures.
+
+    Examples
+    --------
+    >>> from geoquant.graph.components import require_one_component
+    >>> require_one_component([7])
+    """
+    sizes = np.sort(np.asarray(sizes))[::-1]
     if sizes.size == 1:
         return
     shown = ", ".join(map(str, sizes[:5])) + (", …" if sizes.size > 5 else "")
@@ -146,7 +167,7 @@ def bridge_components(
     x = check_latents(latents)
     if len(x) != graph.n_nodes:
         raise InputError(f"latents must have {graph.n_nodes} rows, one per node, found {len(x)}")
-    bridges: list[_Bridge] = []
+    bridges: list[Bridge] = []
     labels = connected_components(graph)
     n_components = int(labels.max()) + 1
     while labels.max() > 0:
@@ -163,13 +184,47 @@ def bridge_components(
 
 def _closest_outside(
     x: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], n_jobs: int | None
-) -> dict[int, _Bridge]:
+) -> dict[int, Bridge]:
     """The shortest edge out of each component but the largest."""
     sizes = np.bincount(labels)
-    to_search = np.arange(sizes.size) != sizes.argmax()
-    asking = np.flatnonzero((to_search & (sizes <= _MOST_MEMBERS_ASKING))[labels])
+    return closest_outside(x, labels, np.arange(sizes.size) != sizes.argmax(), n_jobs)
+
+
+def closest_outside(
+    x: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int32],
+    to_search: npt.NDArray[np.bool_],
+    n_jobs: int | None = None,
+) -> dict[int, Bridge]:
+    """Find the shortest edge out of some components.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, d), float32
+        The latent of each node.
+    labels : ndarray of shape (n,), int32
+        Component of each node, of two or more.
+    to_search : ndarray of shape (n_components,), bool
+        Which components.
+    n_jobs : int, optional
+        Threads.
+
+    Returns
+    -------
+    dict of int to Bridge
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.graph.components import closest_outside
+    >>> line, labels = np.array([[0.0], [1.0], [5.0]], np.float32), np.array([0, 0, 1], np.int32)
+    >>> closest_outside(line, labels, np.array([True, False]))
+    {0: Bridge(length=4.0, low=1, high=2)}
+    """
+    sizes = np.bincount(labels)
+    asking = np.flatnonzero((to_search & (sizes <= MOST_MEMBERS_ASKING))[labels])
     closest, unsettled = _closest_to_members(x, labels, asking, n_jobs)
-    unsettled |= to_search & (sizes > _MOST_MEMBERS_ASKING)
+    unsettled |= to_search & (sizes > MOST_MEMBERS_ASKING)
     for component in np.flatnonzero(unsettled):
         inside = np.flatnonzero(labels == component)
         outside = np.flatnonzero(labels != component)
@@ -183,9 +238,9 @@ def _closest_to_members(
     labels: npt.NDArray[np.int32],
     members: npt.NDArray[np.int64],
     n_jobs: int | None,
-) -> tuple[dict[int, _Bridge], npt.NDArray[np.bool_]]:
+) -> tuple[dict[int, Bridge], npt.NDArray[np.bool_]]:
     """The shortest edges that leave from the members, and which components they do not settle."""
-    closest: dict[int, _Bridge] = {}
+    closest: dict[int, Bridge] = {}
     sizes = np.bincount(labels)
     for k in _ASKED:
         is_early = (sizes[labels[members]] >= k) & (k < _MOST_ASKED_AT_FIRST)
@@ -198,7 +253,7 @@ def _closest_to_members(
 
 
 def _ask(
-    closest: dict[int, _Bridge],
+    closest: dict[int, Bridge],
     x: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int32],
     members: npt.NDArray[np.int64],
@@ -223,7 +278,7 @@ def _ask(
 
 
 def _keep_shortest(
-    closest: dict[int, _Bridge],
+    closest: dict[int, Bridge],
     labels: npt.NDArray[np.int32],
     member: npt.NDArray[np.int64],
     other: npt.NDArray[np.integer],
@@ -237,14 +292,14 @@ def _keep_shortest(
     order = np.lexsort((high, low, distance, labels[member]))
     _, first = np.unique(labels[member][order], return_index=True)
     for i in order[first]:
-        bridge = _Bridge(float(distance[i]), int(low[i]), int(high[i]))
+        bridge = Bridge(float(distance[i]), int(low[i]), int(high[i]))
         component = int(labels[member[i]])
         closest[component] = min(bridge, closest.get(component, bridge))
 
 
 def _merge(
-    labels: npt.NDArray[np.int32], chosen: list[_Bridge]
-) -> tuple[npt.NDArray[np.int32], list[_Bridge]]:
+    labels: npt.NDArray[np.int32], chosen: list[Bridge]
+) -> tuple[npt.NDArray[np.int32], list[Bridge]]:
     """Join components by `chosen`, shortest first; a bridge within a component is left out."""
     parent = list(range(int(labels.max()) + 1))
 

@@ -27,7 +27,7 @@ from geoquant.latents import check_latents
 from geoquant.progress import Progress, n_threads, of_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 #: Up to this many points every pair is compared. Measured on two cores in 20 dimensions: 60 000
 #: points take 0.25 s so, and 0.14 to 0.33 s with near cells only; 120 000 take 0.85 s, and 0.44 to
@@ -49,14 +49,14 @@ _MOST_CELLS = 8192
 
 #: Which points are asked for their nearest cells (one in so many), and for how many of them: tried
 #: in turn until the target is met. Measured: more points are better than more cells of each.
-_ASKED_AND_NEAR = (
+ASKED_AND_NEAR = (
     (8, (3, 4, 5, 6, 7, 8, 9, 11, 13, 16)),
     (2, (11, 13, 16, 18, 20, 22, 25, 28, 32)),
     (2, (38, 45, 54, 64)),
 )
 #: Beyond this share of all pairs of points, comparing all costs little more.
 _MOST_COMPARED = 0.5
-_RECALL_SAMPLE = 2000
+RECALL_SAMPLE = 2000
 
 #: With more neighbours than this the buffers of all points at once would take too much memory.
 _MOST_FOR_JOIN = 64
@@ -338,18 +338,62 @@ def near_cell_pairs(
     cells = cells_of(points, n_cells_for(len(points), exact=False), n_threads=n_threads)
     label = cells.label
     rows = sample_rows(len(points), len(points))
-    testing = rows[-_RECALL_SAMPLE:].astype(np.int32)
+    testing = rows[-RECALL_SAMPLE:].astype(np.int32)
     _, truth = _core.knn_search(points, points[testing], k, testing, n_threads)
-    own, others = label[testing][:, None], label[truth]
-    low, high = np.minimum(own, others), np.maximum(own, others)
-    for is_paired in _growing_pairs(points, cells, label, rows, n_threads):
+    growing = _growing_pairs(points, cells, label, rows, n_threads)
+    return fewest_pairs(cells, growing, label[testing], label[truth], k, recall_target)
+
+
+def fewest_pairs(
+    cells: Cells,
+    growing: Iterable[npt.NDArray[np.bool_]],
+    own: npt.NDArray[np.int32],
+    others: npt.NDArray[np.int32],
+    k: int,
+    recall_target: float,
+) -> NearCellPairs | None:
+    """Take the first of ever more pairs of cells that meet a recall target.
+
+    Parameters
+    ----------
+    cells : Cells
+        The cells; their order is not looked at.
+    growing : iterable of ndarray of shape (n_cells, n_cells), bool
+        Marks of pairs, more each time.
+    own : ndarray of shape (m,), int32
+        Cells of the points of a test.
+    others : ndarray of shape (m, k), int32
+        Cells of their true neighbours.
+    k, recall_target
+        As for `near_cell_pairs`.
+
+    Returns
+    -------
+    NearCellPairs or None
+        None where comparing all points costs little more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.graph.cells import Cells
+    >>> from geoquant.graph.knn import fewest_pairs
+    >>> line = np.arange(9, dtype=np.float32)[:, None]
+    >>> cells = Cells(np.arange(9, dtype=np.int32), np.ones(9, np.int64), line)
+    >>> marks = [np.eye(9, k=0) + np.eye(9, k=1) > 0]
+    >>> own, others = np.array([0, 5], np.int32), np.array([[1], [6]], np.int32)
+    >>> len(fewest_pairs(cells, marks, own, others, 1, 0.9).pairs)
+    8
+    """
+    n_points = int(cells.sizes.sum())
+    low, high = np.minimum(own[:, None], others), np.maximum(own[:, None], others)
+    for is_paired in growing:
         shares = is_paired[low, high].mean(axis=1)
         recall = float(shares.mean())
         if recall - shares.std() / np.sqrt(len(shares)) < recall_target:
             continue
         found = NearCellPairs(cells, pairs_of(cells, is_paired), recall)
         n_compared = found.n_compared
-        if n_compared @ cells.sizes > _MOST_COMPARED * len(points) ** 2:
+        if n_compared @ cells.sizes > _MOST_COMPARED * n_points**2:
             return None
         if n_compared[cells.sizes > 0].min() > k:
             return found
@@ -366,7 +410,7 @@ def _growing_pairs(
     """Marks of the pairs of cells between which neighbours are likely, more each time."""
     n_cells = len(cells.sizes)
     is_paired = np.eye(n_cells, dtype=np.bool_)
-    for one_in, growing in _ASKED_AND_NEAR:
+    for one_in, growing in ASKED_AND_NEAR:
         asked = rows[: len(rows) // one_in]
         n_found = min(n_cells, growing[-1])
         near = nearest_centroids(points[asked], cells.centroids, n_found, n_threads=threads)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -164,3 +166,20 @@ def test_energy_by_hand() -> None:
     distance, weights = np.array([0.0, 2.0, 3.0]), np.array([5.0, 1.0, 2.0])
     assert energy_of(distance, 1, weights) == 8.0
     assert energy_of(distance, 2, weights) == 22.0
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_energy_does_not_depend_on_the_order_of_the_nodes(power: int) -> None:
+    """It is the sum of the terms, rounded once."""
+    rng = np.random.default_rng(0)
+    distance, weights = rng.random(1000) * 10.0 ** rng.integers(-9, 9, 1000), rng.random(1000)
+    expected = math.fsum((weights * distance**power).tolist())
+    for _ in range(3):
+        order = rng.permutation(1000)
+        assert energy_of(distance[order], power, weights[order]) == expected
+
+
+def test_energy_of_nodes_out_of_reach_is_infinite() -> None:
+    """Nodes that no centre reaches, or so far that squares overflow, are no error."""
+    for far in (np.inf, 1e200):
+        assert energy_of(np.array([1.0, far]), 2, np.ones(2)) == np.inf

@@ -96,7 +96,7 @@ def test_small_and_large_searches_agree(monkeypatch: pytest.MonkeyPatch) -> None
     x = blobs([6, 9, 30, 2], 5)
     expected = bridge_components(knn_graph(x, 2), x)
     for limit, asked in ((0, (16,)), (5, (16,)), (1000, (1,)), (1000, (2, 4)), (1000, (3, 64))):
-        monkeypatch.setattr(components, "_MOST_MEMBERS_ASKING", limit)
+        monkeypatch.setattr(components, "MOST_MEMBERS_ASKING", limit)
         monkeypatch.setattr(components, "_ASKED", asked)
         found = bridge_components(knn_graph(x, 2), x)
         assert found.bridges.tolist() == expected.bridges.tolist()

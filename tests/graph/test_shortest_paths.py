@@ -77,6 +77,20 @@ def test_labels_are_the_first_of_the_nearest_sources(case: tuple) -> None:
     assert nearest_source(graph, sources).source.tolist() == expected[:, 0].tolist()
 
 
+@given(graph_and_sources(kinds=("rounding", "any"), max_nodes=20))
+@settings(max_examples=400)
+def test_labels_do_not_depend_on_the_order_of_the_search(case: tuple) -> None:
+    """Where sums round too, the label is the first that comes along paths of the distance."""
+    graph, sources = case
+    distance, label = reference.first_of_nearest(graph, sources)
+    paths = nearest_source(graph, sources)
+    assert paths.distance.tobytes() == distance.tobytes()
+    assert paths.source.tolist() == label.tolist()
+    for node in np.flatnonzero(label >= 0):
+        walked = path_to_source(paths.predecessor, node)
+        assert {int(label[u]) for u in walked} == {int(label[node])}
+
+
 @given(graph_and_sources(kinds=EXACT))
 @settings(max_examples=200)
 def test_predecessors_prove_the_distances_within_the_cell(case: tuple) -> None:
@@ -107,6 +121,12 @@ def test_paths_stay_in_the_cell_where_sums_round() -> None:
     edges = [(0, 3, 2.0**-52), (1, 2, 0.0), (2, 3, 0.0), (3, 4, 2.0)]
     paths = nearest_source(graph_of(5, edges), [0, 1])
     assert paths.source[paths.predecessor[4]] == paths.source[4]
+
+
+def test_a_label_once_offered_does_not_outlive_its_source() -> None:
+    """Between a source and a node that came, hidden by rounding, to another: the first is taken."""
+    edges = [(0, 1, 0.0), (1, 5, 0.0), (3, 4, 2.0), (4, 5, 2.0), (5, 6, 2.0**-52)]
+    assert nearest_source(graph_of(7, edges), [6, 3, 0]).source.tolist() == [2, 2, -1, 1, 1, 2, 0]
 
 
 def test_ties_on_a_grid_go_to_the_first_source() -> None:

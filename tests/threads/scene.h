@@ -65,6 +65,7 @@ inline CellPairs cells_of(const Points& points) {
     cells.cell_sizes.push_back(static_cast<std::int64_t>(members[c].size()));
     for (std::int32_t other = 0; other < c; ++other) cells.pairs.emplace_back(other, c);
   }
+  cells.n_asking = kCells;
   return cells;
 }
 
@@ -191,6 +192,22 @@ inline std::string nearest_of_one(const Scene& scene, int, RunControl& control) 
   return bytes;
 }
 
+// The last hundred nodes are ghosts, and some of both kinds are offered something.
+inline std::string continued(const Scene& scene, int, RunControl& control) {
+  std::vector<bool> is_ghost(kNodes, false);
+  std::fill(is_ghost.begin() + kNodes - 100, is_ghost.end(), true);
+  std::vector<NearestOffer> offers;
+  for (NodeId u = 0; u < kNodes; u += 45) offers.push_back({u, 1e-3 * u, u % kCells});
+  std::vector<NearestSource> nearest(kNodes);
+  const ContinuedSearch done = continue_search(scene.graph.view(), is_ghost, offers,
+                                               Known::kNothing, nearest, control);
+  std::string bytes = bytes_of(nearest);
+  for (const NearestCrossing& crossing : done.crossings) {
+    append(bytes, std::vector<NodeId>{crossing.from, crossing.to});
+  }
+  return bytes;
+}
+
 inline std::string nearest_of_two(const Scene& scene, int, RunControl& control) {
   std::string bytes;
   for (const TwoNearest& near : two_nearest_sources(scene.graph.view(), scene.centres, control)) {
@@ -269,6 +286,7 @@ inline const std::vector<Kernel>& kernels() {
       {"edge lengths", measured_edges, true, true},
       {"packing", packed_rows, false, true},
       {"nearest source", nearest_of_one, false, true},
+      {"continued search", continued, false, true},
       {"two nearest sources", nearest_of_two, false, true},
       {"contraction", contracted, false, true},
       {"components", components, false, false},
