@@ -35,7 +35,7 @@ define thread_driver
 endef
 
 # What has to be covered whole.
-COVERED = arguments checkpoint errors files formats/* latents memory
+COVERED = arguments checkpoint errors files tensor_files formats/* latents memory
 space := $(subst ,, )
 
 .DEFAULT_GOAL := help

@@ -28,8 +28,8 @@ import geoquant as gq
 from benchmarks import datasets
 from benchmarks.verify import WrongResult
 from geoquant.explorer import write_explorer
-from geoquant.files import read_safetensors
 from geoquant.fit import connected_graph
+from geoquant.tensor_files import read_safetensors
 
 N_CODES = 128
 TARGETS = {

@@ -11,14 +11,8 @@ import numpy.typing as npt
 
 from geoquant.clustering.alternate import Step
 from geoquant.errors import FileFormatError, InputError
-from geoquant.files import (
-    HASH_KEY,
-    PathLike,
-    content_hash,
-    read_safetensors,
-    system_errors_name,
-    write_safetensors,
-)
+from geoquant.files import PathLike, system_errors_name
+from geoquant.tensor_files import HASH_KEY, content_hash, read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

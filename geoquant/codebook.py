@@ -13,16 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from geoquant.errors import FileFormatError, InputError, memory_errors_typed
-from geoquant.files import (
-    HASH_KEY,
-    PathLike,
-    content_hash,
-    read_safetensors,
-    safetensors_blocks,
-    write_atomically,
-)
+from geoquant.files import PathLike, write_atomically
 from geoquant.latents import check_latents
 from geoquant.short_repr import ShortRepr
+from geoquant.tensor_files import HASH_KEY, content_hash, read_safetensors, safetensors_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

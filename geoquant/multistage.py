@@ -22,17 +22,11 @@ from geoquant.codebook import (
 )
 from geoquant.default_floats import default_floats
 from geoquant.errors import InputError, memory_errors_typed
-from geoquant.files import (
-    HASH_KEY,
-    PathLike,
-    content_hash,
-    read_safetensors,
-    safetensors_blocks,
-    write_atomically,
-)
+from geoquant.files import PathLike, write_atomically
 from geoquant.latents import check_latents
 from geoquant.progress import n_threads, of_stage
 from geoquant.short_repr import ShortRepr
+from geoquant.tensor_files import HASH_KEY, content_hash, read_safetensors, safetensors_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -19,7 +19,8 @@ import numpy as np
 import geoquant as gq
 from geoquant.cli import main
 from geoquant.errors import FileFormatError, ResourceError
-from geoquant.files import npy_blocks, write_npy, write_safetensors, write_together
+from geoquant.files import npy_blocks, write_npy, write_together
+from geoquant.tensor_files import write_safetensors
 from tests.faults import END, HALF, Calls
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import geoquant as gq
 from geoquant.checkpoint import Checkpoint, array_hash, remove_checkpoint
 from geoquant.clustering.alternate import Step
 from geoquant.errors import FileFormatError, InputError, ResourceError
-from geoquant.files import HASH_KEY, content_hash, write_safetensors
+from geoquant.tensor_files import HASH_KEY, content_hash, write_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path

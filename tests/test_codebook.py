@@ -13,7 +13,7 @@ from safetensors.numpy import load as load_elsewhere
 
 from geoquant.codebook import Codebook, check_codes
 from geoquant.errors import FileFormatError, InputError
-from geoquant.files import content_hash, read_safetensors, write_safetensors
+from geoquant.tensor_files import content_hash, read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,16 +26,18 @@ from geoquant import files
 from geoquant.errors import FileFormatError, InputError, ResourceError
 from geoquant.files import (
     byte_count,
-    content_hash,
     open_regular,
     read_json_object,
-    read_safetensors,
-    safetensors_outlines,
     write_atomically,
     write_folder,
     write_npy,
-    write_safetensors,
     write_scratch,
+)
+from geoquant.tensor_files import (
+    content_hash,
+    read_safetensors,
+    safetensors_outlines,
+    write_safetensors,
 )
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from geoquant import latents as module
 from geoquant.errors import FileFormatError, InputError, ResourceError
-from geoquant.files import write_npy, write_safetensors
+from geoquant.files import write_npy
 from geoquant.formats import npy, npz
 from geoquant.latents import (
     check_latents,
@@ -26,6 +26,7 @@ from geoquant.latents import (
     latents_shape,
     read_latents,
 )
+from geoquant.tensor_files import write_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path

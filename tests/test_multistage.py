@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import geoquant as gq
 from geoquant.errors import FileFormatError, InputError
-from geoquant.files import HASH_KEY, content_hash, read_safetensors, write_safetensors
 from geoquant.multistage import (
     check_stage_codes,
     residual_codes,
 )
+from geoquant.tensor_files import HASH_KEY, content_hash, read_safetensors, write_safetensors
 from tests import reference
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ ORDER = [
     "geoquant.default_floats",
     "geoquant.exact_sum",
     "geoquant.files",
+    "geoquant.tensor_files",
     "geoquant.memory",
     "geoquant.formats",
     "geoquant.latents",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from geoquant.files import read_safetensors, safetensors_outlines
 from geoquant.formats.stored import AnyArray, PathLike, Stored, chosen
+from geoquant.tensor_files import read_safetensors, safetensors_outlines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def open_safetensors(path: PathLike, key: str | None = None) -> Iterator[Stored]
     --------
     >>> import pathlib, tempfile
     >>> import numpy as np
-    >>> from geoquant.files import write_safetensors
+    >>> from geoquant.tensor_files import write_safetensors
     >>> from geoquant.formats.safetensors_file import open_safetensors
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "latents.safetensors")

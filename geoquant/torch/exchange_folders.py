@@ -14,7 +14,8 @@ import torch
 from geoquant.card import Card, card_files
 from geoquant.codebook import FILE_IN_FOLDER
 from geoquant.errors import FileFormatError, InputError
-from geoquant.files import PathLike, read_safetensors, safetensors_blocks, write_folder
+from geoquant.files import PathLike, write_folder
+from geoquant.tensor_files import read_safetensors, safetensors_blocks
 from geoquant.torch.exchange import (
     arguments_of,
     load_library,

@@ -14,13 +14,8 @@ from torch import nn
 
 from geoquant.card import Card, card_files
 from geoquant.errors import FileFormatError
-from geoquant.files import (
-    PathLike,
-    read_json_object,
-    read_safetensors,
-    safetensors_blocks,
-    write_folder,
-)
+from geoquant.files import PathLike, read_json_object, write_folder
+from geoquant.tensor_files import read_safetensors, safetensors_blocks
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 _TYPE_KEY = "model_type"

@@ -15,11 +15,12 @@ from torch import nn
 
 from geoquant.arguments import check_choice, check_count
 from geoquant.errors import InputError
-from geoquant.files import PathLike, read_safetensors, write_safetensors
+from geoquant.tensor_files import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from geoquant.files import PathLike
     from geoquant.progress import Progress
 
 #: One dict per epoch: "epoch" from 1, and the mean of every loss.

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoquant.errors import FileFormatError, ResourceError
-from geoquant.files import write_safetensors
 from geoquant.formats import shards
 from geoquant.latents import latents_shape, read_latents
+from geoquant.tensor_files import write_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ import pytest
 from geoquant import _core
 from geoquant.codebook import Codebook
 from geoquant.errors import FileFormatError, InputError, ResourceError
-from geoquant.files import HASH_KEY, content_hash, read_safetensors, safetensors_blocks
 from geoquant.latents import check_latents, read_latents
+from geoquant.tensor_files import HASH_KEY, content_hash, read_safetensors, safetensors_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from geoquant.errors import FileFormatError, InputError, ResourceError
-from geoquant.files import read_safetensors
+from geoquant.tensor_files import read_safetensors
 from geoquant.torch import (
     VAE,
     VQVAE,

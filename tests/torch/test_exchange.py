@@ -14,7 +14,7 @@ import torch
 
 import geoquant as gq
 from geoquant.errors import FileFormatError, InputError
-from geoquant.files import read_safetensors
+from geoquant.tensor_files import read_safetensors
 from geoquant.torch import (
     VAEAdapter,
     put_in_vq_model,

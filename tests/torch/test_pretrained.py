@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from geoquant.errors import FileFormatError
-from geoquant.files import read_safetensors, write_safetensors
+from geoquant.tensor_files import read_safetensors, write_safetensors
 from geoquant.torch.pretrained import Pretrained, model_config
 
 if TYPE_CHECKING:

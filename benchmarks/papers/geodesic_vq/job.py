@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.papers.geodesic_vq import metrics
 from benchmarks.papers.geodesic_vq.rows import totals
-from geoquant.files import read_safetensors, write_safetensors
+from geoquant.tensor_files import read_safetensors, write_safetensors
 from geoquant.torch import load_images, load_model
 
 if TYPE_CHECKING:

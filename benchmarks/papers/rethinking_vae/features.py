@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.papers import judge
-from geoquant.files import read_safetensors
+from geoquant.tensor_files import read_safetensors
 from geoquant.torch.probes import compactness
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from geoquant.files import read_safetensors, write_safetensors
+from geoquant.tensor_files import read_safetensors, write_safetensors
 from geoquant.torch import load_images, load_model
 
 if TYPE_CHECKING:
