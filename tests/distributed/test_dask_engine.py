@@ -1,4 +1,4 @@
-"""The engine of Dask: results in order, errors as they are, workers replaced, schedulers refused."""
+"""The engine of Dask: results in order, errors as they are, workers replaced, no open network."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("distributed")
-psutil = pytest.importorskip("psutil")
-
 from geoquant import InputError
 from geoquant.distributed import dask_engine
 from geoquant.distributed.dask_engine import DaskEngine, connect, local_cluster
 from geoquant.distributed.engine import map_tasks
 from geoquant.errors import ResourceError
 from tests.distributed.clusters import KillingEngine
+
+psutil = pytest.importorskip("psutil")
+pytest.importorskip("distributed")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
