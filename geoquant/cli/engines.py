@@ -171,27 +171,12 @@ def shards_at(path: Path, key: str | None) -> ShardSet:
         raise FileFormatError(str(error)) from error
 
 
-def names_of_codes(shards: ShardSet) -> list[str]:
-    """For each shard the name of the file of its codes."""
-    from geoquant.formats.dispatch import known_suffix
-
-    files = [os.path.basename(shard.name) for shard in shards.shards]
-    names = [file.removesuffix(known_suffix(file) or "") + ".codes.npy" for file in files]
-    for name in names:
-        if names.count(name) > 1:
-            alike = [file for file, other in zip(files, names, strict=True) if other == name]
-            raise FileFormatError(
-                f"{' and '.join(alike)}: their codes would both be {name}; rename one"
-            )
-    return names
-
-
 @contextmanager
 def faults_of_shards(shards: ShardSet) -> Iterator[None]:
     """Make what is wrong with a shard the fault of its file."""
     try:
         yield
     except InputError as error:
-        if any(str(error).startswith(f"{shard.name}") for shard in shards.shards):
+        if any(str(error).startswith(shard.name) for shard in shards.shards):
             raise FileFormatError(str(error)) from error
         raise

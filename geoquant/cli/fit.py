@@ -67,7 +67,6 @@ def _default_algorithm() -> str:
         "geoquant fit latents.npy -k 64 --stages 4 -o four.codebook.safetensors",
         "geoquant fit latents.npy -k 64 --codewords decoder --model runs/vae --data "
         "mnist -o decoded.codebook.safetensors",
-        "geoquant fit shards -k 1024 --engine dask --workers 4",
     ],
 )
 @latents_argument

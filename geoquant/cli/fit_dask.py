@@ -13,7 +13,6 @@ import click
 from geoquant.cli.engines import (
     faults_of_shards,
     is_folder_of_shards,
-    names_of_codes,
     opened_engine,
     shards_at,
 )
@@ -61,7 +60,8 @@ def fit_with_dask(
         codes_path = codes_path.with_suffix("")
     check_outputs([codebook_path, codes_path], inputs=[latents_path])
     shards = shards_at(latents_path, key)
-    targets = code_files(shards, codes_path, latents_path)
+    with faults_of_shards(shards):
+        targets = code_files(shards, codes_path, latents_path)
     with (
         ProgressBar(enabled=not (quiet or as_json)) as progress,
         # Tasks that were cancelled may still write.
@@ -101,6 +101,8 @@ def _passed_on(options: dict[str, Any], n_rows: int) -> dict[str, Any]:
 
 def code_files(shards: ShardSet, codes_path: Path, latents_path: Path) -> list[Path]:
     """Where the codes of each shard go: into one file, or a folder that holds nothing else."""
+    from geoquant.distributed.assign import names_of_codes
+
     if not is_folder_of_shards(latents_path):
         return [codes_path]
     targets = [codes_path / name for name in names_of_codes(shards)]

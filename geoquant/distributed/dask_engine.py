@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -38,6 +39,19 @@ def _dask() -> Any:
             "geoquant.distributed.dask_engine needs Dask: pip install 'geoquant[distributed]'"
         ) from error
     return distributed
+
+
+class _LackError(Exception):
+    """A ResourceError on its way: as a MemoryError too, it is not unpickled with its causes."""
+
+
+def _computed(task: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a task, at a worker."""
+    try:
+        return task(*arguments)
+    except ResourceError as error:
+        message = str(error)
+    raise _LackError(message)  # out here it does not bring along the error as its context
 
 
 @dataclass
@@ -106,8 +120,9 @@ class DaskEngine:
         self, task: Callable[..., Any], arguments: tuple[Any, ...], worker: str | None
     ) -> Future:
         where = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
-        # Not pure: the same task with the same arguments may find other files.
-        return self._client.submit(task, *arguments, pure=False, **where)
+        # A key of its own: the same task with the same arguments may find other files.
+        key = f"{task.__name__}-{secrets.token_hex(8)}"
+        return self._client.submit(_computed, task, *arguments, key=key, **where)
 
     def _worker_of(self, near: int) -> str:
         if not self._workers:
@@ -160,6 +175,8 @@ def _errors_of_dask_explained() -> Iterator[None]:
 
     try:
         yield
+    except _LackError as error:
+        raise ResourceError(str(error)) from None
     except KilledWorker as error:
         raise ResourceError(
             f"the task {error.task} ended {error.allowed_failures + 1} workers one after another, "
