@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import secrets
+import signal
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -225,6 +226,7 @@ def local_cluster(
         dashboard_address="127.0.0.1:0",
         worker_dashboard_address="127.0.0.1:0",
         memory_limit=memory_limit,
+        preload=[__name__],
         silence_logs=logging.CRITICAL,
     )
     with cluster, dask.Client(cluster) as client:
@@ -317,6 +319,22 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def dask_setup(worker: object) -> None:
+    """Leave Ctrl-C to the process that started this worker; Dask calls this in workers of ours.
+
+    Examples
+    --------
+    >>> import signal
+    >>> from geoquant.distributed.dask_engine import dask_setup
+    >>> before = signal.getsignal(signal.SIGINT)
+    >>> dask_setup(None)
+    >>> signal.signal(signal.SIGINT, before) is signal.SIG_IGN
+    True
+    """
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _own_version() -> str:

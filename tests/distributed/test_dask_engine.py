@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +73,18 @@ def test_a_stopped_run_forgets_its_tasks(client: Client) -> None:
     with pytest.raises(KeyboardInterrupt):
         DaskEngine(client, progress=stop).gather(handles)
     assert all(handle.future.status == "cancelled" for handle in handles)
+
+
+def handler_of_interrupts() -> object:
+    return signal.getsignal(signal.SIGINT)
+
+
+def test_workers_leave_interrupts_to_their_client(client: Client) -> None:
+    """A terminal sends Ctrl-C to all of them; those of dead workers' successors too."""
+    assert set(client.run(handler_of_interrupts).values()) == {signal.SIG_IGN}
+    map_tasks(KillingEngine(client, at=1), abs, [(-1,), (-2,)])
+    client.wait_for_workers(2)
+    assert set(client.run(handler_of_interrupts).values()) == {signal.SIG_IGN}
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
