@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from geoquant.cli.command import Command
+from geoquant.cli.engines import (
+    EngineOptions,
+    engine_options,
+    faults_of_shards,
+    is_folder_of_shards,
+    opened_engine,
+    shards_at,
+    taken_engine_options,
+)
 from geoquant.cli.fit_decoder import images_of, model_options
 from geoquant.cli.options import (
     beside,
     check_outputs,
+    going_on_later,
     key_option,
     latents_argument,
     load_latents,
@@ -46,9 +56,10 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     default=None,
-    help="Where the codes go [default: LATENTS with .codes.npy].",
+    help="Where the codes go [default: LATENTS with .codes.npy]. For a folder of shards a folder: "
+    "one file for each, and the same command goes on where it was stopped.",
 )
 @click.option(
     "--method",
@@ -60,6 +71,7 @@ if TYPE_CHECKING:
 @model_options("Folder of a model: codes whose decoded images are best among the nearest.")
 @key_option
 @n_jobs_option
+@engine_options(parts=False)
 @output_options
 def assign(
     latents_path: Path,
@@ -73,11 +85,23 @@ def assign(
     n_jobs: int | None,
     as_json: bool,
     quiet: bool,
+    **engine: Any,
 ) -> None:
     """Give each latent in a file its code."""
     from geoquant.files import write_npy
     from geoquant.multistage import MultistageCodebook, load_codebook
 
+    given = taken_engine_options(engine)
+    if _goes_to_folder(latents_path, output, given):
+        if model_path or data or split:
+            raise click.BadParameter("is for codes in one file", param_hint="--model")
+        summary = _assigned_shards(
+            latents_path, codebook_path, output, method, key, n_jobs, given, as_json or quiet
+        )
+        _say(summary, as_json=as_json, quiet=quiet)
+        return
+    if output is not None and output.is_dir():
+        raise click.BadParameter(f"{output} is a directory; name a file", param_hint="--output")
     output = output or beside(latents_path, ".codes.npy")
     check_outputs([output], inputs=[latents_path, codebook_path])
     codebook = load_codebook(codebook_path)
@@ -106,11 +130,75 @@ def assign(
     else:
         summary = {"n": len(codes), "k": codebook.n_codes, **_use(codes, codebook.n_codes)}
     write_npy(output, codes)
-    summary |= {"codes": str(output)}
+    _say(summary | {"codes": str(output)}, as_json=as_json, quiet=quiet)
+
+
+def _say(summary: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
     if as_json:
         click.echo(json.dumps({"schema_version": 1, **summary}))
     elif not quiet:
-        click.echo(f"{_in_words(summary)}\ncodes     {output}")
+        click.echo(f"{_in_words(summary)}\ncodes     {summary['codes']}")
+
+
+def _goes_to_folder(latents_path: Path, output: Path | None, engine: EngineOptions) -> bool:
+    """Whether the codes of each shard are to be a file of their own."""
+    if is_folder_of_shards(latents_path):
+        return engine.is_dask or (output is not None and output.suffix != ".npy")
+    if engine.is_dask:
+        raise click.BadParameter(
+            f"dask is for a folder of shards, and {latents_path} is none", param_hint="--engine"
+        )
+    return False
+
+
+def _assigned_shards(
+    latents_path: Path,
+    codebook_path: Path,
+    output: Path | None,
+    method: Literal["geodesic", "euclidean"],
+    key: str | None,
+    n_jobs: int | None,
+    engine: EngineOptions,
+    is_silent: bool,
+) -> dict[str, Any]:
+    """Assign shard by shard, and summarize all codes in the folder."""
+    from geoquant.cli.progress_bar import ProgressBar
+    from geoquant.distributed.assign import assign_shards
+
+    folder = output or beside(latents_path, ".codes")
+    check_outputs([folder], inputs=[latents_path, codebook_path])
+    shards = shards_at(latents_path, key)
+    with (
+        ProgressBar(enabled=not is_silent) as progress,
+        going_on_later(folder, "the same command goes on with the shards that are left"),
+        opened_engine(engine, progress, n_jobs) as opened,
+        faults_of_shards(shards),
+    ):
+        # Each worker is a core of its own.
+        done = assign_shards(
+            codebook_path, shards, folder, opened, method=method, n_jobs=n_jobs or 1
+        )
+    uses = [_use_of_counts(counts) for counts in done.counts]
+    k = [len(counts) for counts in done.counts]
+    is_one = len(k) == 1
+    return {
+        "n": shards.n_rows,
+        "k": k[0] if is_one else k,
+        **{name: uses[0][name] if is_one else [use[name] for use in uses] for name in uses[0]},
+        "shards": len(done.paths),
+        "shards_done_before": done.n_done_before,
+        "codes": str(folder),
+    }
+
+
+def _use_of_counts(counts: npt.NDArray[np.int64]) -> dict[str, float]:
+    from geoquant import quality
+
+    codes, k = range(len(counts)), len(counts)
+    return {
+        "usage": quality.usage(codes, k, counts),
+        "perplexity": quality.perplexity(codes, k, counts),
+    }
 
 
 def _better_codes(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from geoquant.cli.command import Command
+from geoquant.cli.engines import engine_options, refuse_with_dask, taken_engine_options
 from geoquant.cli.fit_decoder import decoder_options, refitted, taken_decoder_options
 from geoquant.cli.fit_stages import (
     CodeCounts,
@@ -140,6 +141,7 @@ def _default_algorithm() -> str:
     is_flag=True,
     help="Say what memory and time the fit would take, and do not begin it.",
 )
+@engine_options(parts=True)
 @output_options
 def fit(
     latents_path: Path,
@@ -163,6 +165,7 @@ def fit(
     codes_path = codes_beside(codebook_path)
     stages = taken_stage_options(options)
     decoder = taken_decoder_options(options)
+    engine = taken_engine_options(options)
     for_one_stage = {"--estimate": estimates, "--anchors": anchors}
     _check_together(bool(stages), decoder, for_one_stage)
     if resume and checkpoint is None:
@@ -170,6 +173,29 @@ def fit(
             "needs --checkpoint, the folder of the stopped fit", param_hint="--resume"
         )
     kept = {"checkpoint": checkpoint, "resume": resume}
+    if engine.is_dask:
+        not_in_parts = {
+            "--stages": stages,
+            "--codewords": decoder,
+            "--estimate": estimates,
+            "--max-memory": options["max_memory"],
+            "--checkpoint": checkpoint,
+        }
+        refuse_with_dask(engine, not_in_parts)
+        from geoquant.cli.fit_dask import fit_with_dask
+
+        fit_with_dask(
+            latents_path,
+            key,
+            (codebook_path, codes_path),
+            options,
+            engine,
+            anchors=anchors,
+            seed=seed,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
     if stages:
         fit_in_stages(
             latents_path,

@@ -63,7 +63,7 @@ def open_shards(folder: PathLike, key: str | None = None) -> Iterator[Stored]:
     ...         stored.read().tolist()
     [[0.0], [1.0]]
     """
-    names = _shard_names(os.fspath(folder))
+    names = shard_names(os.fspath(folder))
     suffixes = {known_suffix(name): name for name in reversed(names)}
     if len(suffixes) > 1:
         raise FileFormatError(
@@ -80,7 +80,34 @@ def open_shards(folder: PathLike, key: str | None = None) -> Iterator[Stored]:
         yield stored
 
 
-def _shard_names(folder: str) -> list[str]:
+def shard_names(folder: str) -> list[str]:
+    """Names of the shards in a folder, in the order in which they are read.
+
+    Parameters
+    ----------
+    folder : str
+        With a manifest, or with files of latents and nothing else.
+
+    Returns
+    -------
+    list of str
+        As the manifest lists them, or part-10 after part-9.
+
+    Raises
+    ------
+    FileFormatError
+        If there is none, or the manifest cannot be used.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from geoquant.formats.shards import shard_names
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("10.npy", "9.npy"):
+    ...         pathlib.Path(folder, name).touch()
+    ...     shard_names(folder)
+    ['9.npy', '10.npy']
+    """
     if os.path.lexists(os.path.join(folder, MANIFEST)):
         return _listed_names(os.path.join(folder, MANIFEST))
     names = sorted((name for name in os.listdir(folder) if name[0] not in "._"), key=_natural)

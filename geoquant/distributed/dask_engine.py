@@ -1,0 +1,372 @@
+"""Tasks computed by the workers of Dask, on this machine or on many; all that knows of Dask.
+
+Only futures are used. Dask pickles the arguments and results of tasks between the processes of one
+run, and whoever reaches its scheduler can run code there: so ours are on the loopback interface,
+and others are reached with TLS only. The arrays of a run lie in files of its scratch folder.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import signal
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from geoquant.errors import InputError, ResourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from distributed import Client, Future
+
+    from geoquant.progress import Progress
+
+_CONNECT_SECONDS = 10.0
+#: How long nothing is done before it is seen whether a worker is gone.
+_PATIENCE = 1.0
+
+
+def _dask() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise ImportError(
+            "geoquant.distributed.dask_engine needs Dask: pip install 'geoquant[distributed]'"
+        ) from error
+    return distributed
+
+
+class _LackError(Exception):
+    """A ResourceError on its way: as a MemoryError too, it is not unpickled with its causes."""
+
+
+def _computed(task: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a task, at a worker."""
+    try:
+        return task(*arguments)
+    except ResourceError as error:
+        message = str(error)
+    raise _LackError(message)  # out here it does not bring along the error as its context
+
+
+@dataclass
+class _Handle:
+    """A task that was begun, and what it takes to begin it again."""
+
+    future: Future
+    task: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    worker: str | None  # where it is best done
+
+
+class DaskEngine:
+    """Computes tasks at the workers of a Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected; `local_cluster` and `connect` give one that has been checked.
+    progress : callable, optional
+        Called as ``progress(task, done, total)`` while tasks are waited for; may raise to stop.
+
+    Examples
+    --------
+    >>> from geoquant.distributed.dask_engine import DaskEngine, local_cluster
+    >>> from geoquant.distributed.engine import map_tasks
+    >>> def quotients():
+    ...     with local_cluster(2) as client:
+    ...         return map_tasks(DaskEngine(client), divmod, [(7, 2), (9, 4)])
+    >>> quotients()  # doctest: +SKIP
+    [(3, 1), (2, 1)]
+    """
+
+    def __init__(self, client: Client, *, progress: Progress | None = None) -> None:
+        self._client = client
+        self._progress = progress
+        self._workers: list[str] = []
+
+    def scatter(self, value: Any) -> Any:
+        """Bring a value to all workers; what is returned may be an argument in its place."""
+        return self._client.scatter(value, broadcast=True, hash=False)
+
+    def submit(self, task: Callable[..., Any], *arguments: Any, near: int | None = None) -> _Handle:
+        """Begin a task, at the worker for `near` if that one is not busy with others."""
+        worker = None if near is None else self._worker_of(near)
+        return _Handle(self._begun(task, arguments, worker), task, arguments, worker)
+
+    def gather(self, handles: Sequence[_Handle]) -> list[Any]:
+        """Wait for tasks and return their results in order; the first error is raised."""
+        try:
+            with _errors_of_dask_explained():
+                self._wait(handles)
+                return list(self._client.gather([handle.future for handle in handles]))
+        except BaseException:
+            self.cancel(handles)
+            raise
+        finally:
+            self._workers = []  # some may have been replaced
+
+    def cancel(self, handles: Sequence[_Handle]) -> None:
+        """Let tasks that have not begun be forgotten."""
+        if handles and self._client.status == "running":
+            self._client.cancel([handle.future for handle in handles])
+
+    def _begun(
+        self, task: Callable[..., Any], arguments: tuple[Any, ...], worker: str | None
+    ) -> Future:
+        where = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
+        # A key of its own: the same task with the same arguments may find other files.
+        key = f"{task.__name__}-{secrets.token_hex(8)}"
+        return self._client.submit(_computed, task, *arguments, key=key, **where)
+
+    def _worker_of(self, near: int) -> str:
+        if not self._workers:
+            self._workers = sorted(self._client.nthreads())
+        if not self._workers:
+            raise ResourceError("the cluster has no workers; start some, and run again")
+        return self._workers[near % len(self._workers)]
+
+    def _wait(self, handles: Sequence[_Handle]) -> None:
+        """Until all are done; tell how many are, each time that one is; raise the first error."""
+        waiting = {handle.future.key: handle for handle in handles}
+        ended: SimpleQueue[Future] = SimpleQueue()
+        for handle in handles:
+            handle.future.add_done_callback(ended.put)
+        while waiting:
+            try:
+                future = ended.get(timeout=_PATIENCE)
+            except Empty:
+                for left in self._left_alone(list(waiting.values())):
+                    del waiting[left.future.key]
+                    self._begin_again(left)
+                    waiting[left.future.key] = left
+                    left.future.add_done_callback(ended.put)
+                continue
+            if future.key not in waiting:
+                continue  # of a task that was begun again
+            handle = waiting.pop(future.key)
+            if future.status != "finished":
+                future.result()
+            if self._progress is not None:
+                stage = handle.task.__name__.replace("_", " ")
+                self._progress(stage, len(handles) - len(waiting), len(handles))
+
+    def _left_alone(self, handles: list[_Handle]) -> list[_Handle]:
+        """Tasks whose worker is gone; Dask lets them wait for it where no other was left."""
+        workers = self._client.nthreads()
+        return [h for h in handles if workers and h.worker is not None and h.worker not in workers]
+
+    def _begin_again(self, handle: _Handle) -> None:
+        handle.future.cancel()
+        handle.worker = None
+        handle.future = self._begun(handle.task, handle.arguments, None)
+
+
+@contextmanager
+def _errors_of_dask_explained() -> Iterator[None]:
+    from distributed.client import FutureCancelledError
+    from distributed.comm import CommClosedError
+    from distributed.scheduler import KilledWorker
+
+    try:
+        yield
+    except _LackError as error:
+        raise ResourceError(str(error)) from None
+    except KilledWorker as error:
+        raise ResourceError(
+            f"the task {error.task} ended {error.allowed_failures + 1} workers one after another, "
+            "most likely for lack of memory; give workers more of it (--memory-limit), take fewer "
+            "of them (--workers), or cut the work smaller (--partitions, smaller shards)"
+        ) from error
+    except (CommClosedError, FutureCancelledError, TimeoutError) as error:
+        raise ResourceError(
+            f"the scheduler was lost or forgot a task: {error}; see that it runs, and run again"
+        ) from error
+
+
+@contextmanager
+def local_cluster(
+    n_workers: int, *, threads_per_worker: int = 1, memory_limit: int | str = "auto"
+) -> Iterator[Client]:
+    """Workers that are processes of this machine, reached from it alone, for as long as it lasts.
+
+    Parameters
+    ----------
+    n_workers : int
+        Processes; one that dies is replaced.
+    threads_per_worker : int, default=1
+        Tasks at once in each.
+    memory_limit : int or str, default="auto"
+        Bytes that one of them may take before it is ended; its tasks are then begun anew.
+
+    Yields
+    ------
+    distributed.Client
+
+    Examples
+    --------
+    >>> from geoquant.distributed.dask_engine import local_cluster
+    >>> with local_cluster(2) as client:  # doctest: +SKIP
+    ...     len(client.nthreads())
+    2
+    """
+    dask = _dask()
+    cluster = dask.LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=threads_per_worker,
+        processes=True,
+        host="127.0.0.1",
+        # There is an HTTP server with or without a dashboard, and by default at all interfaces.
+        dashboard_address="127.0.0.1:0",
+        worker_dashboard_address="127.0.0.1:0",
+        memory_limit=memory_limit,
+        preload=[__name__],
+        silence_logs=logging.CRITICAL,
+    )
+    with cluster, dask.Client(cluster) as client:
+        require_own_version(client)
+        yield client
+
+
+@contextmanager
+def connect(address: str) -> Iterator[Client]:
+    """Workers of a cluster that runs already.
+
+    Parameters
+    ----------
+    address : str
+        Of its scheduler: ``tls://host:port``, with the certificates that Dask's configuration
+        names; or one of this machine's loopback interface.
+
+    Yields
+    ------
+    distributed.Client
+
+    Raises
+    ------
+    InputError
+        If the address is another, nobody answers there, or a worker has another geoquant.
+
+    Examples
+    --------
+    >>> from geoquant.distributed.dask_engine import connect
+    >>> with connect("tcp://10.0.0.7:8786"):
+    ...     pass
+    Traceback (most recent call last):
+        ...
+    geoquant.errors.InputError: scheduler must be tls://host:port, found 'tcp://10.0.0.7:8786'; ...
+    """
+    require_safe_address(address)
+    dask = _dask()
+    try:
+        client = dask.Client(address, timeout=_CONNECT_SECONDS)
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"scheduler {address} cannot be used: {error}; see that `dask scheduler` runs there, "
+            "and for tls:// that DASK_DISTRIBUTED__COMM__TLS__CA_FILE, __CLIENT__CERT and "
+            "__CLIENT__KEY name your certificates"
+        ) from error
+    with client:
+        if not client.nthreads():
+            raise InputError(f"scheduler {address} has no workers; start `dask worker` there")
+        require_own_version(client)
+        yield client
+
+
+def require_safe_address(address: str) -> None:
+    """Refuse a scheduler that is reached over a network without TLS.
+
+    Parameters
+    ----------
+    address : str
+        Of a scheduler.
+
+    Raises
+    ------
+    InputError
+        If it is neither tls:// nor of the loopback interface.
+
+    Examples
+    --------
+    >>> from geoquant.distributed.dask_engine import require_safe_address
+    >>> require_safe_address("tls://cluster:8786")
+    >>> require_safe_address("tcp://127.0.0.1:8786")
+    """
+    try:
+        parts = urlsplit(address if "://" in address else f"tcp://{address}")
+        has_port = parts.port is not None
+    except ValueError:
+        has_port = False
+    is_known = has_port and parts.scheme in ("tls", "tcp") and bool(parts.hostname)
+    if not is_known or (parts.scheme == "tcp" and not _is_loopback(str(parts.hostname))):
+        raise InputError(
+            f"scheduler must be tls://host:port, found {address!r}; without TLS whoever reaches "
+            "the scheduler can run code there, so only one on 127.0.0.1 may go without: start it "
+            "with `dask scheduler --tls-ca-file ... --tls-cert ... --tls-key ...`"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def dask_setup(worker: object) -> None:
+    """Leave Ctrl-C to the process that started this worker; Dask calls this in workers of ours.
+
+    Examples
+    --------
+    >>> import signal
+    >>> from geoquant.distributed.dask_engine import dask_setup
+    >>> before = signal.getsignal(signal.SIGINT)
+    >>> dask_setup(None)
+    >>> signal.signal(signal.SIGINT, before) is signal.SIG_IGN
+    True
+    """
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _own_version() -> str:
+    return metadata.version("geoquant")
+
+
+def require_own_version(client: Client) -> None:
+    """Refuse workers with another geoquant: their tasks might differ.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of the cluster.
+
+    Raises
+    ------
+    InputError
+        Naming the worker and its version.
+
+    Examples
+    --------
+    >>> from geoquant.distributed.dask_engine import local_cluster, require_own_version
+    >>> with local_cluster(1) as client:  # doctest: +SKIP
+    ...     require_own_version(client)
+    """
+    own = _own_version()
+    # A function that every release of Python has: that of a worker's geoquant may be missing.
+    found = client.run(metadata.version, "geoquant", on_error="return")
+    for worker, version in sorted(found.items()):
+        if version != own:
+            has = "no geoquant" if isinstance(version, Exception) else f"geoquant {version}"
+            raise InputError(
+                f"worker {worker} has {has}, this is {own}; install geoquant {own} at every "
+                "worker, and start them again"
+            )
