@@ -17,17 +17,11 @@ from geoquant.codebook import codebook_file
 from geoquant.distributed.engine import Engine, map_tasks
 from geoquant.distributed.shards import FileShard
 from geoquant.errors import FileFormatError, InputError
-from geoquant.files import (
-    HASH_KEY,
-    read_json_object,
-    read_safetensors,
-    system_errors_name,
-    write_atomically,
-    write_npy,
-)
+from geoquant.files import read_json_object, system_errors_name, write_atomically, write_npy
 from geoquant.formats.dispatch import known_suffix
 from geoquant.latents import check_latents, read_latents
 from geoquant.multistage import MultistageCodebook, load_codebook
+from geoquant.tensor_files import HASH_KEY, read_safetensors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
