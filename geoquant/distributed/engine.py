@@ -6,7 +6,7 @@ folder that all workers see, and returns little. It may be run twice and gives t
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -60,11 +60,16 @@ class LocalEngine:
         return self._pool.submit(task, *arguments)
 
     def gather(self, handles: Sequence[Future[Any]]) -> list[Any]:
-        """Wait for tasks and return their results in order; the first error is raised."""
+        """Wait for tasks and return their results in order; the first error is raised.
+
+        Not before those that have begun are done, so that nothing is written behind one's back.
+        """
         try:
             return [handle.result() for handle in handles]
-        except BaseException:
+        except BaseException as error:
             self.cancel(handles)
+            if isinstance(error, Exception):  # who interrupts does not wait
+                wait(handles)
             raise
 
     def cancel(self, handles: Sequence[Future[Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -37,3 +38,19 @@ def test_an_error_ends_the_run() -> None:
     with pytest.raises(KeyError, match="0"):
         map_tasks(LocalEngine(1), task, [(i,) for i in range(50)])
     assert len(begun) < 50
+
+
+def test_tasks_that_have_begun_are_waited_for() -> None:
+    """When the error is raised nothing is going on any more, and nothing begins."""
+    both, ended = threading.Barrier(2), []
+
+    def task(i: int) -> None:
+        both.wait(10)
+        if i == 0:
+            raise KeyError(i)
+        time.sleep(0.2)
+        ended.append(i)
+
+    with pytest.raises(KeyError):
+        map_tasks(LocalEngine(2), task, [(0,), (1,)])
+    assert ended == [1]

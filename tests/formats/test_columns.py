@@ -133,7 +133,8 @@ CHOICES = {
     "null list of fixed length": (
         {"z": pa.array([[1.0], None], pa.list_(pa.float32(), 1))},
         None,
-        "no nulls, found 1",
+        # Older releases of pyarrow refuse such a file themselves.
+        "no nulls, found 1|lists to be of size=1",
     ),
     "null in a list": ({"z": [[1.0, None]]}, None, "no nulls, found 1"),
     "ragged": ({"z": [[1.0], [2.0, 3.0]]}, None, "equally many numbers in every row, found 3 in 2"),
