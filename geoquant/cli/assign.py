@@ -100,8 +100,10 @@ def assign(
         )
         _say(summary, as_json=as_json, quiet=quiet)
         return
-    if output is not None and output.name and output.is_dir():
-        raise click.BadParameter(f"{output} is a directory; name a file", param_hint="--output")
+    if output is not None and output.is_dir():
+        raise click.BadParameter(
+            f"{output} is a directory, a file name is missing", param_hint="--output"
+        )
     output = output or beside(latents_path, ".codes.npy")
     check_outputs([output], inputs=[latents_path, codebook_path])
     codebook = load_codebook(codebook_path)
