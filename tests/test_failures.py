@@ -14,14 +14,14 @@ def test_some_allocations_fail(tmp_path: Path) -> None:
     """Each gives ResourceError, and the same process then does the same fit."""
     fit = share_of_fits(built(tmp_path), 20, names=["alternation"])["alternation"]
     assert fit.unclean == []
-    assert fit.n_failed > 9
+    assert fit.n_failed > 15
 
 
 def test_every_allocation_of_a_tiny_graph_fails(tmp_path: Path) -> None:
     """Also those with which a graph is handed to Python once it is made."""
     fit = share_of_fits(built(tmp_path), 1000, names=["tiny graph"])["tiny graph"]
     assert fit.unclean == []
-    assert fit.n_failed > 9
+    assert fit.n_failed > 15
 
 
 def test_some_system_calls_fail(tmp_path: Path) -> None:
