@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -172,59 +171,24 @@ def fit(
         raise click.BadParameter(
             "needs --checkpoint, the folder of the stopped fit", param_hint="--resume"
         )
+    where = (latents_path, key, (codebook_path, codes_path))
+    said: dict[str, Any] = {"seed": seed, "as_json": as_json, "quiet": quiet}
     kept = {"checkpoint": checkpoint, "resume": resume}
     if engine.is_dask:
-        not_in_parts = {
-            "--stages": stages,
-            "--codewords": decoder,
-            "--estimate": estimates,
-            "--max-memory": options["max_memory"],
-            "--checkpoint": checkpoint,
-        }
-        refuse_with_dask(engine, not_in_parts)
+        unheeded = {"--stages": stages, "--codewords": decoder, "--estimate": estimates}
+        limits = {"--max-memory": options["max_memory"], "--checkpoint": checkpoint}
+        refuse_with_dask(engine, unheeded | limits)
         from geoquant.cli.fit_dask import fit_with_dask
 
-        fit_with_dask(
-            latents_path,
-            key,
-            (codebook_path, codes_path),
-            options,
-            engine,
-            anchors=anchors,
-            seed=seed,
-            as_json=as_json,
-            quiet=quiet,
-        )
-        return
-    if stages:
-        fit_in_stages(
-            latents_path,
-            key,
-            (codebook_path, codes_path),
-            options | kept,
-            stages,
-            decoder,
-            seed=seed,
-            as_json=as_json,
-            quiet=quiet,
-        )
-        return
-    if estimates:
+        fit_with_dask(*where, options, engine, anchors=anchors, **said)
+    elif stages:
+        fit_in_stages(*where, options | kept, stages, decoder, **said)
+    elif estimates:
         from geoquant.cli.fit_estimate import print_estimate
 
         print_estimate(latents_path, key, options, as_json=as_json)
-        return
-    fit_in_one_stage(
-        latents_path,
-        key,
-        (codebook_path, codes_path),
-        options | kept,
-        decoder,
-        anchors=anchors,
-        seed=seed,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    else:
+        fit_in_one_stage(*where, options | kept, decoder, anchors=anchors, **said)
 
 
 def _check_together(
@@ -261,11 +225,11 @@ def fit_in_one_stage(
 ) -> None:
     """Fit, write the codebook and the codes to `paths`, and say what came out."""
     from geoquant.cli.progress_bar import ProgressBar
-    from geoquant.cli.summary import advice, print_table, summarize
+    from geoquant.cli.summary import print_summary, summarize
     from geoquant.fit import fit_codebook, require_fit_memory
     from geoquant.latents import latents_shape
 
-    codebook_path, codes_path = paths
+    _codebook_path, _codes_path = paths
     check_outputs(paths, inputs=[latents_path])
     shape = latents_shape(latents_path, key)
     if len(shape) == 2 and min(shape) > 0:  # otherwise the reader says what is wrong
@@ -279,19 +243,8 @@ def fit_in_one_stage(
             fitted = refitted(fitted, latents, decoder, n_rounds=0, seed=seed, progress=progress)
     codebook = fitted.codebook if anchors is None else fitted.codebook.thinned(anchors)
     summary = summarize(fitted, latents, options["n_jobs"])
-    hint = advice(summary)
     write_fitted(paths, codebook, fitted.codes, options["checkpoint"])
-    if as_json:
-        files = {"latents": latents_path, "codebook": codebook_path, "codes": codes_path}
-        summary |= {name: str(path) for name, path in files.items()}
-        click.echo(json.dumps({"schema_version": 1, **summary, "advice": hint}))
-        return
-    if quiet:
-        return
-    print_table(f"{latents_path.name}: {summary['k']} codes", summary)
-    click.echo(f"codebook  {codebook_path}\ncodes     {codes_path}")
-    if hint:
-        click.echo(hint)
+    print_summary(summary, (latents_path, *paths), as_json=as_json, quiet=quiet)
 
 
 def codes_beside(codebook_path: Path) -> Path:

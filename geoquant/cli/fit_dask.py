@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from tempfile import TemporaryDirectory
@@ -51,6 +50,7 @@ def fit_with_dask(
 ) -> None:
     """Fit, write the codebook and the codes to `paths`, and say what came out."""
     from geoquant.cli.progress_bar import ProgressBar
+    from geoquant.cli.summary import print_summary
     from geoquant.distributed.fit import fit_shards, write_codes
     from geoquant.distributed.scratch import Scratch
     from geoquant.distributed.summary import summarize_shards
@@ -86,7 +86,7 @@ def fit_with_dask(
         summary = _summary(fitted, summarize_shards(fitted, written, engine, options["n_jobs"]))
         book = fitted.codebook if anchors is None else fitted.codebook.thinned(anchors)
         _write(book, codebook_path, dict(zip(targets, written, strict=True)))
-    _say(summary, (latents_path, codebook_path, codes_path), as_json=as_json, quiet=quiet)
+    print_summary(summary, (latents_path, codebook_path, codes_path), as_json=as_json, quiet=quiet)
 
 
 def _passed_on(options: dict[str, Any], n_rows: int) -> dict[str, Any]:
@@ -155,21 +155,3 @@ def _summary(fitted: PartedFit, facts: dict[str, Any]) -> dict[str, Any]:
         "seconds": {stage: round(s, 4) for stage, s in fitted.seconds.items()},
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
-
-
-def _say(
-    summary: dict[str, Any], paths: tuple[Path, Path, Path], *, as_json: bool, quiet: bool
-) -> None:
-    from geoquant.cli.summary import advice, print_table
-
-    hint = advice(summary)
-    if as_json:
-        files = dict(zip(("latents", "codebook", "codes"), map(str, paths), strict=True))
-        click.echo(json.dumps({"schema_version": 1, **summary, **files, "advice": hint}))
-        return
-    if quiet:
-        return
-    print_table(f"{paths[0].name}: {summary['k']} codes", summary)
-    click.echo(f"codebook  {paths[1]}\ncodes     {paths[2]}")
-    if hint:
-        click.echo(hint)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +71,21 @@ def advice(summary: dict[str, Any]) -> str | None:
         f"Plain KMeans would do here: {agreement:.1%} of the codes are those of the codeword "
         "nearest in a straight line."
     )
+
+
+def print_summary(
+    summary: dict[str, Any], paths: tuple[Path, Path, Path], *, as_json: bool, quiet: bool
+) -> None:
+    """Print what came out of a fit, and the files of latents, codebook and codes."""
+    hint = advice(summary)
+    if as_json:
+        files = dict(zip(("latents", "codebook", "codes"), map(str, paths), strict=True))
+        click.echo(json.dumps({"schema_version": 1, **summary, **files, "advice": hint}))
+    elif not quiet:
+        print_table(f"{paths[0].name}: {summary['k']} codes", summary)
+        click.echo(f"codebook  {paths[1]}\ncodes     {paths[2]}")
+        if hint:
+            click.echo(hint)
 
 
 def print_table(title: str, summary: dict[str, Any]) -> None:
