@@ -57,7 +57,7 @@ class Card:
         What it cannot do.
     tags : sequence of str
         For the Hub, beside those that every card has.
-    library : str, default="geoquant"
+    package : str, default="geoquant"
         What loads it.
 
     Examples
@@ -74,7 +74,7 @@ class Card:
     made: Mapping[str, Any] = field(default_factory=dict)
     limits: Sequence[str] = ()
     tags: Sequence[str] = ()
-    library: str = "geoquant"
+    package: str = "geoquant"
 
     def text(self) -> str:
         """The page, in Markdown below a front matter of YAML.
@@ -85,7 +85,7 @@ class Card:
             The same for the same content.
         """
         parts = [
-            _front_matter(self.library, self.tags),
+            _front_matter(self.package, self.tags),
             f"# {self.title}",
             self.summary,
             f"## Use\n\n```python\n{self.usage}\n```",
@@ -101,9 +101,9 @@ class Card:
         return "\n\n".join([*parts, MARKER]) + "\n"
 
 
-def _front_matter(library: str, tags: Sequence[str]) -> str:
+def _front_matter(package: str, tags: Sequence[str]) -> str:
     listed = "\n".join(f"- {tag}" for tag in (*_TAGS, *tags))
-    return f"---\nlibrary_name: {library}\ntags:\n{listed}\n---"
+    return f"---\nlibrary_name: {package}\ntags:\n{listed}\n---"
 
 
 def is_own_card(path: PathLike) -> bool:

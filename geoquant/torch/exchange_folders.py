@@ -232,7 +232,7 @@ def _write_vq_model(
 
 
 def _card(
-    library: str,
+    package: str,
     name: str,
     usage: str,
     codebook: Codebook | MultistageCodebook,
@@ -243,14 +243,14 @@ def _card(
     if share_of_others is not None:
         facts["latents to which the codebook itself gives another code"] = f"{share_of_others:.1%}"
     return Card(
-        title=f"{name} of {library} with the codewords of geoquant",
-        summary=f"Codewords that geoquant fitted along the data, as {name} of {library}.",
+        title=f"{name} of {package} with the codewords of geoquant",
+        summary=f"Codewords that geoquant fitted along the data, as {name} of {package}.",
         usage=usage,
         facts=facts,
         made=codebook.metadata,
         limits=_LIMITS,
         tags=_TAGS,
-        library=library,
+        package=package,
     )
 
 

@@ -114,7 +114,7 @@ class Pretrained(PyTorchModelHubMixin):
         Examples
         --------
         >>> from geoquant.torch import VAE
-        >>> VAE(latent_dim=2).generate_model_card().data.library_name
+        >>> VAE(latent_dim=2).generate_model_card().data.to_dict()["library_name"]
         'geoquant'
         """
         return ModelCard(self.card().text())
