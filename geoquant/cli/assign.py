@@ -18,7 +18,11 @@ from geoquant.cli.engines import (
     shards_at,
     taken_engine_options,
 )
-from geoquant.cli.fit_decoder import images_of, model_options
+from geoquant.cli.fit_decoder import (
+    images_of,
+    model_options,
+    refuse_images_without_model,
+)
 from geoquant.cli.options import (
     beside,
     check_outputs,
@@ -88,9 +92,6 @@ def assign(
     **engine: Any,
 ) -> None:
     """Give each latent in a file its code."""
-    from geoquant.files import write_npy
-    from geoquant.multistage import MultistageCodebook, load_codebook
-
     given = taken_engine_options(engine)
     if _goes_to_folder(latents_path, output, given):
         if model_path or data or split:
@@ -104,10 +105,30 @@ def assign(
         raise click.BadParameter(
             f"{output} is a directory, a file name is missing", param_hint="--output"
         )
+    refuse_images_without_model(model_path, data, split)
+    images = None if model_path is None else (model_path, data, split)
     output = output or beside(latents_path, ".codes.npy")
     check_outputs([output], inputs=[latents_path, codebook_path])
+    summary = _assigned_file(latents_path, codebook_path, output, method, key, n_jobs, images)
+    _say(summary, as_json=as_json, quiet=quiet)
+
+
+def _assigned_file(
+    latents_path: Path,
+    codebook_path: Path,
+    output: Path,
+    method: Literal["geodesic", "euclidean"],
+    key: str | None,
+    n_jobs: int | None,
+    images: tuple[Path, str | None, str | None] | None,
+) -> dict[str, Any]:
+    """Write the codes of one file, and say how they are used."""
+    from geoquant.files import write_npy
+    from geoquant.multistage import MultistageCodebook, load_codebook
+
     codebook = load_codebook(codebook_path)
-    if isinstance(codebook, MultistageCodebook) and method != "geodesic":
+    has_stages = isinstance(codebook, MultistageCodebook)
+    if has_stages and method != "geodesic":
         raise click.BadParameter(
             f"{codebook_path} has several stages, which say themselves how they assign",
             param_hint="--method",
@@ -118,21 +139,16 @@ def assign(
             f"{latents_path} has {latents.shape[1]} columns, the codebook {codebook.dim}",
             param_hint="--codebook",
         )
-    if isinstance(codebook, MultistageCodebook):
-        codes = codebook.assign(latents, n_jobs=n_jobs)
-    else:
-        codes = codebook.assign(latents, method=method, n_jobs=n_jobs)
-    if model_path is not None:
-        codes = _better_codes(codebook, codes, latents, (model_path, data, split))
-    elif data is not None or split is not None:
-        hint = "--split" if data is None else "--data"
-        raise click.BadParameter("is for codes by decoded images; give --model", param_hint=hint)
-    if isinstance(codebook, MultistageCodebook):
-        summary = {"n": len(codes), "k": list(codebook.n_codes), **_use_of_stages(codes, codebook)}
-    else:
-        summary = {"n": len(codes), "k": codebook.n_codes, **_use(codes, codebook.n_codes)}
+    options: dict[str, Any] = {"n_jobs": n_jobs} | ({} if has_stages else {"method": method})
+    codes = codebook.assign(latents, **options)
+    if images is not None:
+        codes = _better_codes(codebook, codes, latents, images)
     write_npy(output, codes)
-    _say(summary | {"codes": str(output)}, as_json=as_json, quiet=quiet)
+    if isinstance(codebook, MultistageCodebook):
+        used = {"k": list(codebook.n_codes), **_use_of_stages(codes, codebook)}
+    else:
+        used = {"k": codebook.n_codes, **_use(codes, codebook.n_codes)}
+    return {"n": len(codes), **used, "codes": str(output)}
 
 
 def _say(summary: dict[str, Any], *, as_json: bool, quiet: bool) -> None:

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geoquant.cli.command import Command
-from geoquant.cli.fit_decoder import images_of, model_options
+from geoquant.cli.fit_decoder import (
+    images_of,
+    model_options,
+    refuse_images_without_model,
+)
 from geoquant.cli.options import (
     key_option,
     labels_option,
@@ -64,9 +68,7 @@ def compare(
 
     Use, error, and how far their codes agree.
     """
-    if model_path is None and (data is not None or split is not None):
-        hint = "--split" if data is None else "--data"
-        raise click.BadParameter("is for images that --model decodes; give it", param_hint=hint)
+    refuse_images_without_model(model_path, data, split)
     latents = load_latents(latents_path, key)
     books = [_codebook_for(path, latents) for path in (first_path, second_path)]
     codes = [book.assign(latents, n_jobs=n_jobs) for book in books]

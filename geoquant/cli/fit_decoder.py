@@ -116,6 +116,17 @@ def refitted(
     return replace(fitted, codebook=refined.codebook, codes=refined.codes)
 
 
+def refuse_images_without_model(
+    model_path: Path | None, data: str | None, split: str | None
+) -> None:
+    """Refuse images that would go unheeded, before any work."""
+    if model_path is None and (data is not None or split is not None):
+        hint = "--split" if data is None else "--data"
+        raise click.BadParameter(
+            "is for images that a model decodes; give --model", param_hint=hint
+        )
+
+
 def images_of(data: str | None, split: str | None, n: int) -> Any:
     """Images of `n` latents as floats in [0, 1], or None where no data is named."""
     found = image_set_of(data, split, n)

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geoquant.cli.command import Command
-from geoquant.cli.fit_decoder import images_of, model_options
+from geoquant.cli.fit_decoder import (
+    images_of,
+    model_options,
+    refuse_images_without_model,
+)
 from geoquant.cli.options import (
     check_outputs,
     codebook_argument,
@@ -74,11 +78,9 @@ def report(
     """
     from geoquant.cli.progress_bar import ProgressBar
     from geoquant.multistage import load_codebook
-    from geoquant.report import verdict, write_report
+    from geoquant.report import write_report
 
-    if model_path is None and (data is not None or split is not None):
-        hint = "--split" if data is None else "--data"
-        raise click.BadParameter("is for images that --model decodes; give it", param_hint=hint)
+    refuse_images_without_model(model_path, data, split)
     if pixels is not None and model_path is not None:
         raise click.UsageError("--pixels and --model were both given; give one of them")
     given = (codebook_path, latents_path, labels_path, map_path)
@@ -103,13 +105,20 @@ def report(
             progress=progress,
             **options,
         )
+    if not quiet:
+        files = {"codebook": str(codebook_path), "report": str(output)}
+        click.echo(_said(numbers, files, as_json=as_json))
+
+
+def _said(numbers: dict[str, Any], files: dict[str, str], *, as_json: bool) -> str:
+    """The verdict and the page in words, or everything as one JSON object."""
+    from geoquant.report import verdict
+
     said = verdict(numbers)
     if as_json:
-        files = {"codebook": str(codebook_path), "report": str(output)}
         words = {"headline": said.headline, "verdict": list(said.points)}
-        click.echo(json.dumps({**numbers, **files, **words}))
-    elif not quiet:
-        click.echo("\n".join([said.headline, *said.points, f"report    {output}"]))
+        return json.dumps({**numbers, **files, **words})
+    return "\n".join([said.headline, *said.points, f"report    {files['report']}"])
 
 
 def _as_images(
