@@ -377,24 +377,30 @@ def _graph(found: Study) -> Section:
             lambda ax: plot_edge_lengths(edges.length, edges.is_lone, ax),
         ),
     ]
-    stable = found.stability
-    if stable is not None:
-        pictures.append(
-            _picture(
-                "stability",
-                "Bars of the adjusted Rand index beside the codes of the codebook's own k.",
-                f"Fitted anew on {stable.n_rows:,} latents with other numbers of neighbours, and "
-                "with another seed: what chance does.",
-                lambda ax: plot_stability(
-                    stable.ks,
-                    stable.agreement,
-                    stable.other_seed,
-                    ax,
-                    own=found.subject.n_neighbors,
-                ),
-            )
-        )
+    pictures += _stability(found)
     return Section("graph", "Can the graph be trusted?", tuple(pictures), _pieces(found))
+
+
+def _stability(found: Study) -> list[Picture]:
+    """How far codes change with the number of neighbours, where others were tried."""
+    stable = found.stability
+    if stable is None:
+        return []
+    return [
+        _picture(
+            "stability",
+            "Bars of the adjusted Rand index beside the codes of the codebook's own k.",
+            f"Fitted anew on {stable.n_rows:,} latents with other numbers of neighbours, and "
+            "with another seed: what chance does.",
+            lambda ax: plot_stability(
+                stable.ks,
+                stable.agreement,
+                stable.other_seed,
+                ax,
+                own=found.subject.n_neighbors,
+            ),
+        )
+    ]
 
 
 def _pieces(found: Study) -> str:
