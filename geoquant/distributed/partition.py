@@ -271,7 +271,7 @@ def _group(
         n_asked = max(len(random) // 8, min(len(random), _LEAST_ASKED))
         n_found = min(len(cells.sizes), _NEAR_FOR_AFFINITY)
         _look_around(nodes, random[:n_asked], n_found, engine)
-        part = group_cells(cells.centroids, cells.sizes, _affinity(nodes, cells), n_parts)
+        part = group_cells(cells.sizes, _affinity(nodes, cells), n_parts)
     begin = np.zeros(len(part), np.int64)
     for p in range(n_parts):
         own = part == p
