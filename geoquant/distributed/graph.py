@@ -221,7 +221,7 @@ def join_partition(partition: Partition, p: int, k: int, n_threads: int) -> None
     by_node = np.argsort(node)  # ties go to the smaller node
     number = np.empty(len(node), np.int32)
     number[by_node] = np.arange(len(node), dtype=np.int32)
-    sizes = scratch.load("cell-size")[np.concatenate([own, foreign])]
+    sizes = scratch.load("block-size")[np.concatenate([own, foreign])]
     with default_floats():
         distance, index = _core.knn_join(
             points[by_node], number, sizes, pairs, k, n_threads, None, len(own)
@@ -238,7 +238,7 @@ def join_partition(partition: Partition, p: int, k: int, n_threads: int) -> None
 def _compared_cells(partition: Partition, p: int) -> tuple[Ints, Ints, npt.NDArray[np.int32]]:
     """Own cells, the foreign ones they are compared with, and the pairs by their places there."""
     scratch = partition.nodes.scratch
-    of_cell = np.array(scratch.load("cell-part"))
+    of_cell = np.array(scratch.load("block-part"))
     own = np.flatnonzero(of_cell == p)
     if partition.compares_all:
         others = np.flatnonzero(of_cell != p)
@@ -265,8 +265,8 @@ def _points_of_cells(
     )
     points, node = [all_points[p]], [all_nodes[p]]
     part, place = [np.full(n_own, p)], [np.arange(n_own)]
-    of_cell, begin = scratch.load("cell-part"), scratch.load("cell-begin")
-    size = scratch.load("cell-size")
+    of_cell, begin = scratch.load("block-part"), scratch.load("block-begin")
+    size = scratch.load("block-size")
     for cell in foreign:
         q, first, n = int(of_cell[cell]), int(begin[cell]), int(size[cell])
         points.append(all_points[q][first : first + n])

@@ -44,6 +44,18 @@ def test_where_all_are_compared(tmp_path: Path, n: int, k: int, n_partitions: in
     assert_same_graph(gathered_graph(made.graph), knn_graph(x, k))
 
 
+def test_all_are_compared_in_few_blocks(tmp_path: Path) -> None:
+    """Blocks of many cells cover the nodes of each partition, one after the other."""
+    made = made_graph(clusters(0, 4000), tmp_path, 3)
+    scratch, sizes = made.nodes.scratch, made.graph.partition.sizes
+    part, begin, size = (scratch.copy_of(f"block-{kind}") for kind in ("part", "begin", "size"))
+    assert 8 <= len(part) < len(scratch.load("cell-part")) / 10
+    for p, n_own in enumerate(sizes):
+        ends = np.cumsum(size[part == p])
+        assert begin[part == p].tolist() == [0, *ends[:-1].tolist()]
+        assert ends[-1] == n_own
+
+
 @pytest.mark.parametrize("n_partitions", PARTITIONS)
 def test_where_near_cells_are_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_partitions: int
