@@ -6,8 +6,9 @@ after its own nodes, by partition and place there.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
     from geoquant.distributed.partition import Partition
     from geoquant.distributed.scratch import Scratch
 
-#: Graphs that a process keeps between tasks, and how large each may be: to read a larger one takes
-#: little of the time of what is done with it.
-_MOST_HELD = 16
-_MOST_NODES_HELD = 1 << 16
+#: What a process keeps of graphs between tasks: to make one ready takes longer than most searches.
+_MOST_BYTES_HELD = 1 << 29
 
 Ints = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
@@ -375,13 +374,8 @@ def _save_graph(
     graph.scratch.save(graph.name(p, "told-cut"), np.array(told_cut, np.int64))
 
 
-@lru_cache(maxsize=_MOST_HELD)
-def _held(graph: PartedGraph, p: int) -> _core.GraphArrays:
-    return _read_graph(graph, p)
-
-
 def held_graph(graph: PartedGraph, p: int) -> _core.GraphArrays:
-    """The graph of a partition as the kernels take it; small ones are kept between tasks.
+    """The graph of a partition as the kernels take it, kept between the tasks of a process.
 
     Parameters
     ----------
@@ -394,13 +388,40 @@ def held_graph(graph: PartedGraph, p: int) -> _core.GraphArrays:
     -------
     GraphArrays
     """
-    is_small = graph.partition.sizes[p] <= _MOST_NODES_HELD
-    return _held(graph, p) if is_small else _read_graph(graph, p)
+    found = _HELD.find((graph, p))
+    if found is None:
+        arrays = [graph.scratch.copy_of(graph.name(p, k)) for k in ("indptr", "indices", "lengths")]
+        found = _core.graph_arrays(*arrays)
+        _HELD.add((graph, p), found, sum(array.nbytes for array in arrays))
+    return found
 
 
-def _read_graph(graph: PartedGraph, p: int) -> _core.GraphArrays:
-    arrays = [graph.scratch.copy_of(graph.name(p, k)) for k in ("indptr", "indices", "lengths")]
-    return _core.graph_arrays(*arrays)
+class _HeldGraphs:
+    """The graphs that were used last, up to so many bytes; safe for threads."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._graphs: OrderedDict[tuple[PartedGraph, int], tuple[_core.GraphArrays, int]]
+        self._graphs = OrderedDict()
+        self._lock = Lock()
+
+    def find(self, key: tuple[PartedGraph, int]) -> _core.GraphArrays | None:
+        with self._lock:
+            if key not in self._graphs:
+                return None
+            self._graphs.move_to_end(key)
+            return self._graphs[key][0]
+
+    def add(self, key: tuple[PartedGraph, int], arrays: _core.GraphArrays, n_bytes: int) -> None:
+        if n_bytes > self._most_bytes:
+            return
+        with self._lock:
+            self._graphs[key] = arrays, n_bytes
+            while sum(size for _, size in self._graphs.values()) > self._most_bytes:
+                self._graphs.popitem(last=False)
+
+
+_HELD = _HeldGraphs(_MOST_BYTES_HELD)
 
 
 def gathered_graph(graph: PartedGraph) -> Graph:
