@@ -2,6 +2,7 @@
 
     python -m benchmarks.distributed_cost draw 1000000 SHARDS         # latents to measure on
     python -m benchmarks.distributed_cost measure SHARDS --partitions 1 2 4 8
+    python -m benchmarks.distributed_cost swap SHARDS                 # energy of one machine
     python -m benchmarks.distributed_cost predict 5000000 --partitions 8
     python -m benchmarks.distributed_cost table
 
@@ -97,7 +98,7 @@ def draw(n: int, folder: Path) -> None:
         np.save(folder / f"part{i:05d}.npy", (mixed + np.exp(spread) * noise).astype(np.float32))
 
 
-def measured(folder: Path, k: int, n_partitions: int, memory_limit: str) -> Row:
+def measured(folder: Path, k: int, n_partitions: int | None, memory_limit: str) -> Row:
     """One fit at two workers, its graph in partitions whatever its size."""
     shards = shards_of_files(folder)
     parted_fit.GATHERED_NODES = 0
@@ -148,6 +149,16 @@ def n_compared(scratch: Path) -> float:
     pairs = np.load(scratch / "cell-pairs.npy")
     both = 2 * (size[pairs[:, 0]] * size[pairs[:, 1]]).sum()
     return float((both + (size**2).sum()) / size.sum())
+
+
+def swapped(folder: Path, k: int) -> Row:
+    """The energy of swaps on the whole graph in this process, until none helps."""
+    x = np.concatenate([np.load(path) for path in sorted(folder.glob("*.npy"))])
+    begin = time.perf_counter()
+    graph = gq.bridge_components(gq.knn_graph(x, _NEIGHBORS), x).graph
+    found = gq.geodesic_kmedoids(graph, k, power=2, algorithm="swap", random_state=0)
+    seconds = round(time.perf_counter() - begin, 1)
+    return {"n": len(x), "k": k, "energy": found.inertia, "seconds": seconds}
 
 
 # -------------------------------------------------------------------------------- the cost model
@@ -239,9 +250,12 @@ def main() -> None:
     measuring = commands.add_parser("measure")
     measuring.add_argument("folder", type=Path)
     measuring.add_argument("-k", type=int, default=256)
-    measuring.add_argument("--partitions", type=int, nargs="+", default=[8])
+    measuring.add_argument("--partitions", type=int, nargs="+", default=[None])
     measuring.add_argument("--memory-limit", default="3GiB")
     measuring.add_argument("--apart", action="store_true", help="Not for the constants.")
+    swapping = commands.add_parser("swap")
+    swapping.add_argument("folder", type=Path)
+    swapping.add_argument("-k", type=int, default=256)
     predicting = commands.add_parser("predict")
     predicting.add_argument("n", type=int)
     predicting.add_argument("--partitions", type=int, default=8)
@@ -251,10 +265,12 @@ def main() -> None:
         draw(arguments.n, arguments.folder)
     elif arguments.command == "measure":
         measure(arguments)
+    elif arguments.command == "swap":
+        print(json.dumps(swapped(arguments.folder, arguments.k)))
     elif arguments.command == "predict":
         print(json.dumps(foreseen(arguments.n, arguments.partitions, known_rows()), indent=1))
     else:
-        print_tables(json.loads(RESULTS.read_text()))
+        print(*tables(json.loads(RESULTS.read_text())), sep="\n\n")
 
 
 def known_rows() -> list[Row]:
@@ -273,35 +289,40 @@ def measure(arguments: argparse.Namespace) -> None:
         print(json.dumps(row))
 
 
-def print_tables(rows: list[Row]) -> None:
-    """The tables of `docs/scale.md`: what was measured, constants, and what to expect."""
+def tables(rows: list[Row]) -> list[str]:
+    """The tables of `docs/scale.md`: what was measured, the constants, and what to expect."""
     known = [row for row in rows if not row["is_apart"]]
-    print(
-        "| latents | partitions | seconds | foreseen | cut edges | supersteps | told | written "
-        "| worker's peak |\n|---|---|---|---|---|---|---|---|---|"
-    )
-    for row in rows:
-        expected = foreseen(row["n"], row["partitions"], known)["seconds"]
-        print(
-            f"| {row['n']:,} | {row['partitions']} | {row['seconds']:.0f} | {expected:.0f} "
-            f"| {row['cut_share']:.1%} | {row['supersteps']} | {row['nodes_told']:,} "
-            f"| {row['bytes_written'] / 1e9:.1f} GB | {row['peak_bytes'] / 2**30:.2f} GiB |"
-        )
-    print("\n| work | amount | seconds for 10⁹ |\n|---|---|---|")
-    for kind, rate in constants(known).items():
-        print(f"| {kind} | {AMOUNTS[kind]} | {rate * 1e9:.3g} |")
-    print(
-        "\n| latents | workers | partitions | hours | of it neighbours | of it swaps | written "
-        "| memory of a worker |\n|---|---|---|---|---|---|---|---|"
-    )
+    measured_rows = [
+        f"| {row['n']:,} | {row['partitions']} | {row['seconds']:.0f} "
+        f"| {foreseen(row['n'], row['partitions'], known)['seconds']:.0f} "
+        f"| {row['cut_share']:.1%} | {row['supersteps']} | {row['nodes_told']:,} "
+        f"| {row['bytes_written'] / 1e9:.1f} GB | {row['peak_bytes'] / 2**30:.2f} GiB |"
+        for row in rows
+    ]
+    rates = [
+        f"| {kind} | {AMOUNTS[kind]} | {rate * 1e9:.3g} |"
+        for kind, rate in constants(known).items()
+    ]
+    expected = []
     for power, n_workers, partitions in SCALES:
         row = foreseen(10**power, partitions, known, n_workers)
         shares = [row["kinds"][kind] / row["seconds"] for kind in ("neighbours", "swaps")]
-        print(
+        expected.append(
             f"| 10^{power} | {n_workers} | {partitions:,} | {row['seconds'] / 3600:,.1f} "
             f"| {shares[0]:.0%} | {shares[1]:.0%} | {row['bytes_written'] / 1e9:,.0f} GB "
             f"| {row['peak_bytes'] / 2**30:.1f} GiB |"
         )
+    heads = (
+        "| latents | partitions | seconds | foreseen | cut edges | supersteps | told | written "
+        "| worker's peak |",
+        "| work | amount | seconds for 10⁹ |",
+        "| latents | workers | partitions | hours | of it neighbours | of it swaps | written "
+        "| memory of a worker |",
+    )
+    return [
+        "\n".join([head, "|---" * (head.count("|") - 1) + "|", *body])
+        for head, body in zip(heads, (measured_rows, rates, expected), strict=True)
+    ]
 
 
 AMOUNTS = {

@@ -82,7 +82,8 @@ def engine_options(*, parts: bool) -> Callable[[Callable[..., Any]], Callable[..
                 "--partitions",
                 type=click.IntRange(min=1),
                 default=None,
-                help="Into how many parts the graph is cut [default: 8].",
+                help="Into how many parts the graph is cut [default: 8, or one for each 500 000 "
+                "latents].",
             ),
         ]
 

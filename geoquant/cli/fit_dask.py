@@ -33,7 +33,6 @@ _PASSED_ON = (
     "algorithm",
     "n_jobs",
 )
-_PARTITIONS = 8
 
 
 def fit_with_dask(
@@ -71,13 +70,12 @@ def fit_with_dask(
         opened_engine(engine_options, progress, options["n_jobs"]) as engine,
         faults_of_shards(shards),
     ):
-        n_parts = engine_options.partitions or _PARTITIONS
         fitted = fit_shards(
             shards,
             options["n_clusters"],
             engine,
             Scratch(os.path.abspath(folder)),
-            n_partitions=n_parts,
+            n_partitions=engine_options.partitions,
             random_state=seed,
             progress=progress,
             **_passed_on(options, shards.n_rows),

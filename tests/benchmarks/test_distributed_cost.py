@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from typing import TYPE_CHECKING
 
@@ -75,3 +76,10 @@ def test_tasks_are_timed_by_name() -> None:
     assert map_tasks(engine, pow, [(2, 3), (3, 2)]) == [8, 9]
     assert list(engine.seconds) == ["pow"]
     assert 0 < engine.seconds["pow"] < 60
+
+
+def test_the_documented_tables_are_those_of_the_record() -> None:
+    """`docs/scale.md` shows what the last measurements say, to the digit."""
+    text = (cost.ROOT / "docs" / "scale.md").read_text()
+    for table in cost.tables(json.loads(cost.RESULTS.read_text())):
+        assert table in text
