@@ -33,6 +33,7 @@ ORDER = [
     "geoquant.memory",
     "geoquant.formats",
     "geoquant.latents",
+    "geoquant.dask_arrays",
     "geoquant.distinct",
     "geoquant.graph.csr",
     "geoquant.graph.cells",
@@ -63,6 +64,7 @@ ORDER = [
     "geoquant.pictures",
     "geoquant.card",
     "geoquant.export",
+    "geoquant.distributed",
     "geoquant.estimators",
     "geoquant",
     "geoquant.torch.datasets",
@@ -86,7 +88,6 @@ ORDER = [
     "geoquant.torch",
     "geoquant.report",
     "geoquant.explorer",
-    "geoquant.distributed",
     "geoquant.cli",
     "geoquant.__main__",
 ]
@@ -95,7 +96,7 @@ PLANNED: set[str] = set()
 
 #: The only places that may import a library.
 HOMES = {
-    "dask": ("geoquant.distributed",),
+    "dask": ("geoquant.dask_arrays", "geoquant.distributed"),
     "distributed": ("geoquant.distributed",),
     "h5py": ("geoquant.formats",),
     "huggingface_hub": ("geoquant.torch",),
