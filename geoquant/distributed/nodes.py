@@ -379,3 +379,32 @@ def points_of(
         nodes.scratch.remove(f"pick{i}-place")
         nodes.scratch.remove(f"pick{i}-point")
     return points
+
+
+def rows_of_nodes(nodes: Nodes, wanted: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """The first row of each of some nodes.
+
+    Parameters
+    ----------
+    nodes : Nodes
+        Of all shards.
+    wanted : ndarray of shape (m,) of int
+        Nodes.
+
+    Returns
+    -------
+    ndarray of shape (m,), int64
+        Numbers of rows over all shards.
+    """
+    if nodes.are_rows:
+        return wanted.astype(np.int64)
+    found = np.empty(len(wanted), np.int64)
+    for i in range(nodes.n_shards):
+        own = nodes.scratch.load(f"shard{i}-own")
+        node = nodes.scratch.load(f"shard{i}-node")[own]
+        if not len(own):
+            continue
+        at = np.minimum(np.searchsorted(node, wanted), len(node) - 1)
+        here = node[at] == wanted
+        found[here] = nodes.offsets[i] + own[at[here]]
+    return found
