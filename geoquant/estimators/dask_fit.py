@@ -11,6 +11,15 @@ if TYPE_CHECKING:
 
 #: Parameters that are for graphs in one place, and their defaults.
 _FOR_GATHERED = {"init": "k-means++", "n_init": 1, "n_perturbations": "auto"}
+_PASSED_ON = (
+    "n_neighbors",
+    "recall_target",
+    "on_disconnected",
+    "algorithm",
+    "max_iter",
+    "n_jobs",
+    "random_state",
+)
 
 
 def fitted_in_parts(
@@ -65,18 +74,7 @@ def fitted_in_parts(
         codewords=codewords,
         for_gathered={k: (getattr(estimator, k), usual) for k, usual in _FOR_GATHERED.items()},
         progress=progress,
-        **{
-            name: getattr(estimator, name)
-            for name in (
-                "n_neighbors",
-                "recall_target",
-                "on_disconnected",
-                "algorithm",
-                "max_iter",
-                "n_jobs",
-                "random_state",
-            )
-        },
+        **{name: getattr(estimator, name) for name in _PASSED_ON},
     )
     fitted, book = found.fitted, found.fitted.codebook
     graph = {} if found.graph is None else {"graph_": found.graph, "graph_rows_": found.graph_rows}
