@@ -40,6 +40,10 @@ _ALWAYS: dict[str, Opener] = {
 }
 _CODE_SUFFIXES = (".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 _INNER = "::"
+#: Files by which folders of two formats are known, whatever their name.
+_ZARR_STORE = {"zarr.json", ".zarray", ".zgroup"}
+_DATASET = {"state.json", "dataset_dict.json"}
+_STORES = _ZARR_STORE | _DATASET
 
 
 def known_suffix(name: str) -> str | None:
@@ -129,7 +133,36 @@ def open_array(path: PathLike, key: str | None = None) -> AbstractContextManager
         return opener(suffix)(file, key)
     if os.path.isdir(file):
         return _open_folder(file, key)
+    if is_manifest(file):
+        return _imported("shards.open_manifest", "manifests")(file, key)
     raise _unknown(file)
+
+
+def is_manifest(path: PathLike) -> bool:
+    """Whether a file is a list of shards, as its suffix says.
+
+    Examples
+    --------
+    >>> from geoquant.formats.dispatch import is_manifest
+    >>> is_manifest("nowhere.json")
+    False
+    """
+    return os.fspath(path).lower().endswith((".json", ".txt")) and os.path.isfile(path)
+
+
+def is_folder_of_shards(path: PathLike) -> bool:
+    """Whether a path is a folder, and not a store in one of the formats that are folders.
+
+    Examples
+    --------
+    >>> from geoquant.formats.dispatch import is_folder_of_shards
+    >>> is_folder_of_shards("latents.npy")
+    False
+    """
+    name = os.path.basename(os.path.normpath(path))
+    if not os.path.isdir(path) or known_suffix(name) is not None:
+        return False
+    return not _STORES & set(os.listdir(path))
 
 
 def opener(suffix: str) -> Opener:
@@ -167,9 +200,9 @@ def _open_folder(folder: str, key: str | None) -> AbstractContextManager[Stored]
         names = set(os.listdir(folder))
     except OSError as error:
         raise FileFormatError(f"{folder}: cannot be read: {error.strerror}") from error
-    if names & {"zarr.json", ".zarray", ".zgroup"}:
+    if names & _ZARR_STORE:
         return opener(".zarr")(folder, key)
-    if names & {"state.json", "dataset_dict.json"}:
+    if names & _DATASET:
         return _imported("dataset_folder.open_dataset", "datasets")(folder, key)
     return _imported("shards.open_shards", "shards")(folder, key)
 

@@ -88,7 +88,7 @@ def test_rows_are_read_from_their_shards(tmp_path: Path) -> None:
         np.save(folder / "a.npy", x[:6].astype(dtype))
         np.save(folder / "b.npy", x[6:].astype(dtype))
         nodes = number_nodes(shards_of_files(folder), Scratch(str(scratch)), ENGINE)
-        assert all((str(folder) in path) == (dtype == np.float32) for path in nodes.paths)
+        assert all((str(folder) in s.path) == (dtype == np.float32) for s in nodes.staged)
         assert nodes.are_rows
         wanted = np.array([9, 0, 6, 5])
         assert read_rows(nodes, wanted).tobytes() == x[wanted].tobytes()
