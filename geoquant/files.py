@@ -16,13 +16,14 @@ import platform
 import secrets
 import stat
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from geoquant.arguments import refuse_masked
 from geoquant.errors import FileFormatError, InputError, ResourceError
+from geoquant.urls import open_url, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -497,7 +498,8 @@ def open_regular(path: PathLike) -> Iterator[io.BufferedReader]:
     Parameters
     ----------
     path : str or PathLike
-        The file. Folders, pipes and devices are refused without waiting for them.
+        The file, or an address that fsspec opens. Folders, pipes and devices are refused without
+        waiting for them.
 
     Yields
     ------
@@ -520,10 +522,31 @@ def open_regular(path: PathLike) -> Iterator[io.BufferedReader]:
         ...
     geoquant.errors.FileFormatError: nowhere.npy: no such file
     """
+    url = url_of(path)
+    if url is not None:
+        with _read_errors_name(path), open_url(url) as remote:
+            yield remote
+        return
     with _read_errors_name(path), _opened(path) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise _not_regular(path)
         yield stream
+
+
+def stream_size(stream: IO[bytes]) -> int:
+    """Bytes in an open file, which stays where it is.
+
+    Examples
+    --------
+    >>> import io
+    >>> from geoquant.files import stream_size
+    >>> stream_size(io.BytesIO(b"abc"))
+    3
+    """
+    place = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(place)
+    return size
 
 
 def _opened(path: PathLike) -> io.BufferedReader:

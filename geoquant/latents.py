@@ -13,6 +13,7 @@ from geoquant.default_floats import default_floats
 from geoquant.errors import InputError
 from geoquant.formats.dispatch import located, open_array
 from geoquant.formats.npy import map_npy
+from geoquant.urls import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,6 +254,11 @@ def read_latents(path: PathLike, key: str | None = None, *, mapped: bool = True)
 
     Shards are all files of one of these formats in a folder, in the order of the numbers in
     their names, or those that a file ``manifest.json`` names: ``{"shards": ["b.npy", "a.npy"]}``.
+    The path of such a file with another name, or of a ``.txt`` with a path in each line, is one of
+    latents too, whose shards may lie anywhere and be of several formats.
+
+    A path may be an address such as ``s3://bucket/part-1.npy`` where fsspec is installed, and the
+    library of that store; not of HDF5, PyTorch or Hugging Face.
     A column of a Hugging Face dataset in memory needs no file:
     ``check_latents(dataset.with_format("numpy")[:]["z"])``.
 
@@ -358,7 +364,7 @@ def is_mappable(path: PathLike) -> bool:
     >>> is_mappable("part-1.npy"), is_mappable("part-1.parquet")
     (True, False)
     """
-    return os.fspath(path).lower().endswith(".npy")
+    return os.fspath(path).lower().endswith(".npy") and not is_url(path)
 
 
 def latents_shape(path: PathLike, key: str | None = None) -> tuple[int, ...]:

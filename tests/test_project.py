@@ -28,6 +28,7 @@ ORDER = [
     "geoquant.short_repr",
     "geoquant.default_floats",
     "geoquant.exact_sum",
+    "geoquant.urls",
     "geoquant.files",
     "geoquant.tensor_files",
     "geoquant.memory",
@@ -98,6 +99,7 @@ PLANNED: set[str] = set()
 HOMES = {
     "dask": ("geoquant.dask_arrays", "geoquant.distributed"),
     "distributed": ("geoquant.distributed",),
+    "fsspec": ("geoquant.urls",),
     "h5py": ("geoquant.formats",),
     "huggingface_hub": ("geoquant.torch",),
     "matplotlib": ("geoquant.report",),

@@ -158,9 +158,11 @@ def holds_shards(path: Path) -> bool:
 def shards_at(path: Path, key: str | None) -> ShardSet:
     """The shards in a folder, in the order in which they are read as one array; or of a file."""
     from geoquant.distributed.shards import shards_of_files
+    from geoquant.urls import url_of
 
     try:
-        return shards_of_files(os.path.abspath(path), key)  # workers may have another folder
+        # Workers may have another working folder.
+        return shards_of_files(url_of(path) or os.path.abspath(path), key)
     except InputError as error:
         raise FileFormatError(str(error)) from error
 

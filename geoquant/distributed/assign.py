@@ -30,6 +30,7 @@ from geoquant.formats.dispatch import known_suffix
 from geoquant.latents import check_latents, read_latents
 from geoquant.multistage import MultistageCodebook, load_codebook
 from geoquant.tensor_files import HASH_KEY, read_safetensors
+from geoquant.urls import is_url, outline_at
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -290,6 +291,8 @@ def _outline(of_file: list[FileShard | ArrayShard]) -> dict[str, Any]:
     """What tells a file from what it was before."""
     source = of_file[0].source
     outline: dict[str, Any] = {"shard": source, "rows": sum(s.shape[0] for s in of_file)}
+    if isinstance(of_file[0], FileShard) and is_url(source):
+        return outline | outline_at(source)
     if isinstance(of_file[0], FileShard) and os.path.isfile(source):
         found = os.stat(source)
         outline |= {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}

@@ -10,6 +10,7 @@ from geoquant.errors import FileFormatError
 from geoquant.formats.npy import open_npy
 from geoquant.formats.npz import open_npz
 from geoquant.formats.safetensors_file import open_safetensors
+from geoquant.urls import is_url, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,7 @@ _ALWAYS: dict[str, Opener] = {
 }
 _CODE_SUFFIXES = (".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 _INNER = "::"
+_LOCAL_ONLY = (".h5", ".hdf5", ".pt", ".pth")
 #: Files by which folders of two formats are known, whatever their name.
 _ZARR_STORE = {"zarr.json", ".zarray", ".zgroup"}
 _DATASET = {"state.json", "dataset_dict.json"}
@@ -65,7 +67,7 @@ def located(path: PathLike, key: str | None = None) -> tuple[str, str | None]:
     Parameters
     ----------
     path : str or PathLike
-        A path that exists is that of the file, whatever is in its name.
+        A path that exists is that of the file, whatever is in its name; or an address.
     key : str, optional
         Must be left out where the path names the array.
 
@@ -85,7 +87,7 @@ def located(path: PathLike, key: str | None = None) -> tuple[str, str | None]:
     >>> located("latents.h5::/train/z"), located("latents.h5", "z")
     (('latents.h5', '/train/z'), ('latents.h5', 'z'))
     """
-    whole = os.fspath(path)
+    whole = url_of(path) or os.fspath(path)
     file, sign, inner = whole.partition(_INNER)
     if not sign or os.path.lexists(whole):
         return whole, key
@@ -129,10 +131,14 @@ def open_array(path: PathLike, key: str | None = None) -> AbstractContextManager
     """
     file, key = located(path, key)
     suffix = known_suffix(os.path.basename(os.path.normpath(file)))
+    if suffix in _LOCAL_ONLY and is_url(file):
+        raise FileFormatError(f"{file}: files {suffix} are not read at addresses; copy it here")
     if suffix is not None:
         return opener(suffix)(file, key)
     if os.path.isdir(file):
         return _open_folder(file, key)
+    if is_folder_of_shards(file):
+        return _imported("shards.open_shards", "shards")(file, key)
     if is_manifest(file):
         return _imported("shards.open_manifest", "manifests")(file, key)
     raise _unknown(file)
@@ -147,11 +153,14 @@ def is_manifest(path: PathLike) -> bool:
     >>> is_manifest("nowhere.json")
     False
     """
-    return os.fspath(path).lower().endswith((".json", ".txt")) and os.path.isfile(path)
+    has_suffix = os.fspath(path).lower().endswith((".json", ".txt"))
+    return has_suffix and (os.path.isfile(path) or is_url(path))
 
 
 def is_folder_of_shards(path: PathLike) -> bool:
     """Whether a path is a folder, and not a store in one of the formats that are folders.
+
+    An address whose suffix says nothing is taken for one.
 
     Examples
     --------
@@ -160,6 +169,8 @@ def is_folder_of_shards(path: PathLike) -> bool:
     False
     """
     name = os.path.basename(os.path.normpath(path))
+    if is_url(path):
+        return known_suffix(name) is None and not is_manifest(path)
     if not os.path.isdir(path) or known_suffix(name) is not None:
         return False
     return not _STORES & set(os.listdir(path))

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from geoquant.errors import FileFormatError, ResourceError
-from geoquant.files import byte_count, open_regular
+from geoquant.files import byte_count, open_regular, stream_size
 from geoquant.formats.stored import AnyArray, PathLike, Stored, empty
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def open_npy(path: PathLike, key: str | None = None) -> Iterator[Stored]:
     _refuse_key(path, key)
     with open_regular(path) as stream:
         where = os.fspath(path)
-        header = read_npy_header(stream, os.fstat(stream.fileno()).st_size, where)
+        header = read_npy_header(stream, stream_size(stream), where)
         yield Stored(
             header.shape,
             header.dtype,
@@ -116,7 +116,7 @@ def map_npy(path: PathLike, key: str | None = None) -> AnyArray:
     """
     _refuse_key(path, key)
     with open_regular(path) as stream:
-        header = read_npy_header(stream, os.fstat(stream.fileno()).st_size, os.fspath(path))
+        header = read_npy_header(stream, stream_size(stream), os.fspath(path))
         if header.n_data_bytes == 0:
             return np.empty(header.shape, dtype=header.dtype)
         return np.memmap(

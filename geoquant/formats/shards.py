@@ -17,6 +17,7 @@ from geoquant.formats.dispatch import (
     open_array,
 )
 from geoquant.formats.stored import AnyArray, PathLike, Stored, empty, listed, require_room
+from geoquant.urls import is_url, names_at, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -136,7 +137,7 @@ def shard_paths(path: PathLike) -> list[str]:
     >>> shard_paths("latents.npy")
     ['latents.npy']
     """
-    whole = os.fspath(path)
+    whole = url_of(path) or os.fspath(path)
     if is_manifest(whole):
         return _paths_in_manifest(whole)
     return _paths_in_folder(whole) if is_folder_of_shards(whole) else [whole]
@@ -172,7 +173,8 @@ def _paths_in_manifest(manifest: str) -> list[str]:
     if len(set(named)) != len(named):
         twice = next(name for name in named if named.count(name) > 1)
         raise FileFormatError(f"{manifest}: names the shard {twice} twice; name each once")
-    paths = [os.path.join(os.path.dirname(manifest), name) for name in named]
+    folder = os.path.dirname(manifest)
+    paths = [url_of(name) or os.path.join(folder, name) for name in named]
     for path in filter(is_manifest, paths):
         raise FileFormatError(f"{manifest}: names {path}, a manifest too; name its shards instead")
     return paths
@@ -218,9 +220,10 @@ def shard_names(folder: str) -> list[str]:
     ...     shard_names(folder)
     ['9.npy', '10.npy']
     """
-    if os.path.lexists(os.path.join(folder, MANIFEST)):
+    found = names_at(folder) if is_url(folder) else os.listdir(folder)
+    if MANIFEST in found:
         return _listed_names(os.path.join(folder, MANIFEST))
-    names = sorted((name for name in os.listdir(folder) if name[0] not in "._"), key=_natural)
+    names = sorted((name for name in found if name[0] not in "._"), key=_natural)
     if not names:
         raise FileFormatError(f"{folder}: holds no shard; give a folder of files of latents")
     return names

@@ -28,6 +28,7 @@ from geoquant.formats.stored import (
 )
 from geoquant.formats.zarr_codecs import unpacked, without_checksum
 from geoquant.formats.zarr_metadata import Layout, Packing, layout_of
+from geoquant.urls import bytes_at, names_at, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ _MAX_CHUNKS = 1 << 22
 _MAX_NAMES = 1000
 _MISSING = (1 << 64) - 1  # place and length of a chunk that a shard does not hold
 _METADATA = ("zarr.json", ".zarray")
+_FILES = (*_METADATA, ".zgroup", ".zattrs", ".zmetadata")
 
 
 class _Store(Protocol):
@@ -114,6 +116,10 @@ def _opened(path: PathLike) -> Iterator[_Store]:
     if os.path.isdir(path):
         yield _Folder(os.fspath(path))
         return
+    url = url_of(path)
+    if url is not None and not url.lower().endswith(".zip"):
+        yield _Address(url)
+        return
     with (
         open_regular(path) as stream,
         errors_named(path, "Zarr store", _CURE),
@@ -144,6 +150,29 @@ class _Folder:
                 if _node(self, name, self._folder) is not None:  # below it are chunks
                     folders.clear()
             folders.sort()
+
+
+class _Address:
+    """A store in a folder at an address."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def read(self, name: str, most: int) -> bytes | None:
+        url = f"{self._url}/{name}"
+        content = bytes_at(url, most + 1)
+        return None if content is None else _whole(content, most, url)
+
+    def nodes(self) -> Iterator[str]:
+        waiting = [""]
+        while waiting:
+            name = waiting.pop()
+            inside = names_at(f"{self._url}/{name}")
+            if not set(inside).isdisjoint(_METADATA):
+                yield name
+                if _node(self, name, self._url) is not None:  # below it are chunks
+                    continue
+            waiting += [f"{name}/{one}".lstrip("/") for one in sorted(inside) if one not in _FILES]
 
 
 class _Zip:
