@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     "--output",
     type=click.Path(path_type=Path),
     default=None,
-    help="Where the codes go [default: LATENTS with .codes.npy]. For a folder of shards a folder: "
-    "one file for each, and the same command goes on where it was stopped.",
+    help="Where the codes go [default: LATENTS with .codes.npy]. For shards, and with --engine "
+    "dask, a folder: a file for each, and the same command goes on where it was stopped.",
 )
 @click.option(
     "--method",
