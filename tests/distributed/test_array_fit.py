@@ -23,8 +23,8 @@ pytest.importorskip("distributed")
 
 from geoquant.distributed.dask_engine import local_cluster  # noqa: E402
 
-# Rounded, so that there are duplicates.
 X = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32).round(1)
+X[::-5] = X[:60]  # duplicates, in several blocks
 KINDS = [gq.GeodesicKMeans, gq.GeodesicKMedoids]
 
 

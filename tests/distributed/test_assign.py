@@ -256,6 +256,14 @@ def test_parts_of_another_file_are_not_kept(
     assert np.load(done.paths[0]).tolist() == book.assign(X[::-1]).tolist()
 
 
+def test_a_task_that_is_repeated_late(tmp_path: Path, shards: ShardSet) -> None:
+    """Where the codes of its file are there already, it writes no part that would stay."""
+    target, whole = tmp_path / "part.npy", tmp_path / "whole.npy"
+    whole.touch()
+    module.assign_shard(("", ""), shards.shards[0], str(target), str(whole), "geodesic", 1)
+    assert not target.exists()
+
+
 @pytest.mark.usefixtures("shards")
 def test_bad_rows_of_a_part_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the file, and where its part begins."""
