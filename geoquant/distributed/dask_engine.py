@@ -1,4 +1,4 @@
-"""Tasks computed by the workers of Dask, on this machine or on many; all that knows of Dask.
+"""Tasks computed by the workers of Dask, on this machine or on many.
 
 Only futures are used. Dask pickles the arguments and results of tasks between the processes of one
 run, and whoever reaches its scheduler can run code there: so ours are on the loopback interface,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import geoquant as gq
 from geoquant import InputError
 from geoquant.distributed import array_fit as module
 from geoquant.distributed.array_fit import current_client, fit_dask_array, scratch_parent
+from geoquant.errors import ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +77,30 @@ def test_fits_at_workers() -> None:
             est.fit(da.where(da.arange(300, chunks=70)[:, None] == 299, np.nan, given))
         with dask.config.set(scheduler="threads"):
             assert current_client() is None
+
+
+def test_a_worker_that_dies_with_a_block(tmp_path: Path) -> None:
+    """Its blocks are computed anew, to the same bits; one that ends every worker is named."""
+    flag = tmp_path / "died"
+
+    def deadly(block: np.ndarray, always: bool) -> np.ndarray:
+        if always or not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return block
+
+    given = da.from_array(X, chunks=(100, 3))
+    with local_cluster(2):
+        est = gq.GeodesicKMeans(7, random_state=0).fit(
+            given.map_blocks(deadly, always=False, meta=X[:0])
+        )
+        assert flag.exists()
+        assert same(gq.GeodesicKMeans(7, random_state=0).fit(X), est)
+        with (
+            dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+            pytest.raises(ResourceError, match=r"ended .* workers one after another"),
+        ):
+            est.fit(given.map_blocks(deadly, always=True, meta=X[:0]))
 
 
 def test_what_is_lazy_is_the_same() -> None:
