@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -226,7 +227,7 @@ def _written_blocks(rows: Any, scratch: Scratch, name: str, client: Any) -> list
     """Number of rows of each block, after the worker that has one has written it."""
     n_blocks = rows.numblocks[0]
     written = rows.map_blocks(
-        write_block,
+        write_block if client is None else _write_block_at_worker,
         scratch=scratch,
         name_of_rows=name,
         chunks=((1,) * n_blocks, (1,)),
@@ -259,6 +260,17 @@ def write_block(
         checked = check_latents(block, name=f"{name_of_rows}, block {block_id[0]}")
         scratch.save(_name_of_block(block_id[0]), checked)
     return np.array([[len(block)]])
+
+
+def _write_block_at_worker(
+    block: npt.NDArray[Any], *, scratch: Scratch, name_of_rows: str, block_id: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """As a task of the engine is computed, so that its error arrives."""
+    from geoquant.distributed.dask_engine import computed
+
+    write = partial(write_block, scratch=scratch, name_of_rows=name_of_rows, block_id=block_id)
+    counts: npt.NDArray[np.int64] = computed(write, block)
+    return counts
 
 
 def _name_of_block(i: int) -> str:

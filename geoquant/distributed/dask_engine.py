@@ -46,7 +46,7 @@ class _LackError(Exception):
     """A ResourceError on its way: as a MemoryError too, it is not unpickled with its causes."""
 
 
-def _computed(task: Callable[..., Any], *arguments: Any) -> Any:
+def computed(task: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a task, at a worker."""
     try:
         return task(*arguments)
@@ -123,7 +123,7 @@ class DaskEngine:
         where = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
         # A key of its own: the same task with the same arguments may find other files.
         key = f"{task.__name__}-{secrets.token_hex(8)}"
-        return self._client.submit(_computed, task, *arguments, key=key, **where)
+        return self._client.submit(computed, task, *arguments, key=key, **where)
 
     def _worker_of(self, near: int) -> str:
         if not self._workers:

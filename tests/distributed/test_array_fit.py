@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -226,3 +227,24 @@ def test_progress_is_told() -> None:
 
     fit_dask_array(da.from_array(X, chunks=(100, 3)), 4, random_state=0, progress=progress)
     assert stages
+
+
+def test_a_worker_whose_disk_is_full() -> None:
+    """Its error arrives as what it is, with the cure."""
+
+    def on_full_disk(block: np.ndarray) -> np.ndarray:
+        from geoquant.distributed import scratch
+
+        def refuse(path: str, data: object) -> None:
+            del data
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            except OSError as error:
+                raise ResourceError(f"{path}: the disk is full; free some space") from error
+
+        scratch.write_scratch = refuse
+        return block
+
+    given = da.from_array(X, chunks=(100, 3)).map_blocks(on_full_disk, meta=X[:0])
+    with local_cluster(1), pytest.raises(ResourceError, match=r"block\d\.npy: the disk is full"):
+        gq.GeodesicKMeans(7, random_state=0).fit(given)
