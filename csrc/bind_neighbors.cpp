@@ -129,7 +129,8 @@ py::tuple bind_knn_join(const Array<float>& points, const Array<NodeId>& order,
   CellPairs cells{checked_order(order, among.n_points, "order"),
                   checked_sizes(cell_sizes, among.n_points, "cell_sizes"),
                   {},
-                  0};
+                  0,
+                  asking.has_value()};
   require(pairs.ndim() == 2 && pairs.shape(1) == 2, "pairs must have shape (n_pairs, 2)");
   const std::int32_t n_cells = static_cast<std::int32_t>(cells.cell_sizes.size());
   const std::int64_t n_asking = asking.value_or(n_cells);

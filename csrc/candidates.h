@@ -29,16 +29,17 @@ struct CandidateView {
 
 class CandidateBuffers {
  public:
-  // `ids` says which slots are points: a slot of padding takes no candidate.
-  CandidateBuffers(const std::vector<NodeId>& ids, std::int64_t n_wanted)
+  // For the first `n_slots` slots. `ids` says which of them are points: a slot of padding takes no
+  // candidate.
+  CandidateBuffers(const std::vector<NodeId>& ids, std::int64_t n_slots, std::int64_t n_wanted)
       : n_wanted_(n_wanted),
         capacity_((n_wanted + n_wanted / 4 + 8 + 15) / 16 * 16),
-        score_(ids.size() * static_cast<std::size_t>(capacity_)),
+        score_(static_cast<std::size_t>(n_slots * capacity_)),
         other_(score_.size()),
-        count_(ids.size(), 0),
-        threshold_(ids.size()) {
+        count_(static_cast<std::size_t>(n_slots), 0),
+        threshold_(count_.size()) {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    for (std::size_t slot = 0; slot < ids.size(); ++slot) {
+    for (std::size_t slot = 0; slot < threshold_.size(); ++slot) {
       threshold_[slot] = ids[slot] == kNoNode ? kInfinity : -kInfinity;
     }
   }

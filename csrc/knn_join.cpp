@@ -61,17 +61,47 @@ void score_rounds(const SearchContext& context, const PackedPoints& packed, cons
   }
 }
 
-// Decides every point that asks; returns, cell by cell, those that are not sure.
+// The points that ask, each with the row of the result that is to be its own.
+struct Asking {
+  bool is_by_point;
+  std::vector<NodeId> self;   // (n_rows,), the point of each row
+  std::vector<float> values;  // (n_rows, dim), unless row i is of point i
+};
+
+Asking asking_points(const Points& points, const CellPairs& cells) {
+  if (!cells.is_by_order) {
+    Asking all{true, std::vector<NodeId>(static_cast<std::size_t>(points.n_points)), {}};
+    std::iota(all.self.begin(), all.self.end(), NodeId{0});
+    return all;
+  }
+  const auto end_of_sizes = cells.cell_sizes.begin() + static_cast<std::ptrdiff_t>(cells.n_asking);
+  const std::int64_t n_rows = std::accumulate(cells.cell_sizes.begin(), end_of_sizes,
+                                              std::int64_t{0});
+  Asking some{false, {cells.order.begin(), cells.order.begin() + n_rows}, {}};
+  some.values.reserve(static_cast<std::size_t>(n_rows * points.dim));
+  for (const NodeId id : some.self) {
+    some.values.insert(some.values.end(), points.row(id), points.row(id) + points.dim);
+  }
+  return some;
+}
+
+// Decides every point that asks; returns, cell by cell, the rows of those that are not sure.
 std::vector<QueryBatch> decide_all(const SearchContext& context, const PackedPoints& packed,
-                                   std::int64_t n_asking, const CandidateView& buffers) {
-  std::vector<QueryBatch> unsure(static_cast<std::size_t>(n_asking));
+                                   const CellPairs& cells, const CandidateView& buffers) {
+  std::vector<std::int64_t> first_row(cells.n_asking + 1, 0);
+  std::partial_sum(cells.cell_sizes.begin(),
+                   cells.cell_sizes.begin() + static_cast<std::ptrdiff_t>(cells.n_asking),
+                   first_row.begin() + 1);
+  std::vector<QueryBatch> unsure(cells.n_asking);
+  const std::int64_t n_asking = static_cast<std::int64_t>(cells.n_asking);
   context.pool.for_each(n_asking, context.control, [&](std::int64_t b, int) {
     NeighborRanking ranking;
-    for (std::int64_t slot = packed.block_begin[b]; slot < packed.block_begin[b + 1]; ++slot) {
-      const NodeId id = packed.id[slot];
-      if (id == kNoNode) continue;
-      if (!decide(context, packed, buffers, slot, id, packed.norm[slot], ranking)) {
-        unsure[b].queries.push_back(id);
+    for (std::int64_t i = 0; i < cells.cell_sizes[b]; ++i) {
+      const std::int64_t slot = packed.block_begin[b] + i;
+      const NodeId row = cells.is_by_order ? static_cast<NodeId>(first_row[b] + i)
+                                           : packed.id[slot];
+      if (!decide(context, packed, buffers, slot, row, packed.norm[slot], ranking)) {
+        unsure[b].queries.push_back(row);
       }
     }
   });
@@ -84,11 +114,11 @@ std::vector<QueryBatch> join(const SearchContext& context, const CellPairs& cell
       context.points, cells.order, cells.cell_sizes,
       normalization_of(context.points, scoring, context.pool, context.control), scoring,
       context.pool, context.control);
-  CandidateBuffers buffers(packed.id, n_proposed(context.found.n_kept));
-  const std::int64_t n_asking = static_cast<std::int64_t>(cells.n_asking);
-  score_rounds(context, packed, in_rounds(cells.pairs, cells.cell_sizes.size()), n_asking,
-               buffers.view());
-  return decide_all(context, packed, n_asking, buffers.view());
+  CandidateBuffers buffers(packed.id, packed.block_begin[cells.n_asking],
+                           n_proposed(context.found.n_kept));
+  score_rounds(context, packed, in_rounds(cells.pairs, cells.cell_sizes.size()),
+               static_cast<std::int64_t>(cells.n_asking), buffers.view());
+  return decide_all(context, packed, cells, buffers.view());
 }
 
 // The cells that each cell is compared with, itself first.
@@ -108,11 +138,13 @@ std::vector<std::vector<std::int32_t>> compared_cells(const CellPairs& cells) {
 
 Neighbors knn_join(const Points& points, const CellPairs& cells, std::int64_t n_kept, Simd simd,
                    int n_threads, RunControl& control) {
-  Neighbors found(points.n_points, n_kept);
+  const Asking asking = asking_points(points, cells);
+  const std::int64_t n_rows = static_cast<std::int64_t>(asking.self.size());
+  const Points queries = asking.is_by_point ? points
+                                            : Points{n_rows, points.dim, asking.values.data()};
+  Neighbors found(n_rows, n_kept);
   ThreadPool pool(n_threads);
-  std::vector<NodeId> self(static_cast<std::size_t>(points.n_points));
-  std::iota(self.begin(), self.end(), NodeId{0});
-  const SearchContext context{points, points, self.data(), simd, pool, control, found};
+  const SearchContext context{points, queries, asking.self.data(), simd, pool, control, found};
   std::vector<QueryBatch> unsure = join(context, cells);
   const auto compared = compared_cells(cells);
   for (std::size_t c = 0; c < unsure.size(); ++c) unsure[c].blocks = &compared[c];

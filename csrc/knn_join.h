@@ -9,11 +9,12 @@
 // of knn_search.h: exact among the points compared, and the same bits for every instruction set.
 //
 // Cells may be there only to be looked into, because somebody else asks for their points: pairs
-// with one are scored for the points of the other alone, and the rest of the work is left out.
+// with one are scored for the points of the other alone, and the rest of the work is left out. The
+// result may have a row for each point that asks, as `order` lists them, or one for each point.
 //
 // Cost: a multiply-add for each coordinate of each pair of points compared, n² / 2 · d if all cells
-// are paired and none is skipped. Memory: 4 bytes · n · (d + 4) and about 16 bytes · n · n_kept
-// beside the result.
+// are paired and none is skipped. Memory: 4 bytes · n · (d + 4), and about 16 bytes · n_kept for
+// each point that asks, beside the result.
 // Preconditions: finite values; 1 <= n_kept < n_points; `order` a permutation of the points; one
 // cell of each pair asks.
 #pragma once
@@ -33,10 +34,10 @@ struct CellPairs {
   std::vector<std::int64_t> cell_sizes;  // (n_cells,)
   std::vector<CellPair> pairs;  // of different cells, lower first, each once, near ones first
   std::size_t n_asking = 0;     // the first so many cells ask
+  bool is_by_order = false;     // whether the result has rows for the points that ask only
 };
 
-// The nearest among the points of a point's own cell and of those that its cell is paired with;
-// nothing is found for the points of cells that do not ask.
+// The nearest among the points of a point's own cell and of those that its cell is paired with.
 Neighbors knn_join(const Points& points, const CellPairs& cells, std::int64_t n_kept, Simd simd,
                    int n_threads, RunControl& control);
 

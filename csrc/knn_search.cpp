@@ -44,7 +44,7 @@ void search_batch(const SearchContext& context, const PackedPoints& packed,
   RunControl unasked;
   const PackedPoints asked = packed_points(context.queries, batch.queries, {n_queries},
                                            normalization, packed.scoring, alone, unasked);
-  CandidateBuffers buffers(asked.id,
+  CandidateBuffers buffers(asked.id, asked.n_slots(),
                            n_proposed(context.found.n_kept + (context.self != nullptr ? 1 : 0)));
   for_each_block(batch, packed.n_blocks(), [&](std::int64_t b) {
     context.pool.checkpoint(thread);

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from geoquant.arguments import check_choice
+from geoquant.dask_arrays import assign_rows, is_dask_array
 from geoquant.errors import FileFormatError, InputError, memory_errors_typed
 from geoquant.files import PathLike, write_atomically
 from geoquant.latents import check_latents
@@ -250,7 +252,8 @@ class Codebook(ShortRepr):
         Parameters
         ----------
         latents : array_like, shape (n, d)
-            As for :func:`geoquant.latents.check_latents`.
+            As for :func:`geoquant.latents.check_latents`; or an array of Dask, whose codes are one
+            too: each block's are computed when they are asked for.
         method : {'geodesic', 'euclidean'}, default 'geodesic'
             'geodesic': the code of the anchor that minimises the distance to it plus its
             geodesic distance to its centre, over the `n_neighbors` nearest anchors. A codebook
@@ -258,11 +261,12 @@ class Codebook(ShortRepr):
             nearest anchor, as distances of two units do not add up.
             'euclidean': the nearest codeword.
         n_jobs : int or None, default None
-            Threads; None means all cores. The codes do not depend on it.
+            Threads; None means all cores, for each block of an array of Dask one. The codes do not
+            depend on it.
 
         Returns
         -------
-        ndarray of int32, shape (n,)
+        ndarray or dask array of int32, shape (n,)
             In ``[0, n_codes)``.
 
         Raises
@@ -282,6 +286,10 @@ class Codebook(ShortRepr):
         # Assignment brings in heavy modules, which reading a codebook does not need.
         from geoquant import assignment
 
+        check_choice(method, "method", ("geodesic", "euclidean"))
+        if is_dask_array(latents):
+            lazy: npt.NDArray[np.int32] = assign_rows(self, latents, n_jobs=n_jobs, method=method)
+            return lazy
         checked = check_latents(latents)
         if checked.shape[1] != self.dim:
             raise InputError(
@@ -289,8 +297,6 @@ class Codebook(ShortRepr):
             )
         if method == "euclidean":
             return assignment.nearest_codeword(checked, self.vectors, n_jobs=n_jobs)
-        if method != "geodesic":
-            raise InputError(f"method must be 'geodesic' or 'euclidean', found {method!r}")
         codes, _ = assignment.assign(
             checked,
             self.anchors,

@@ -16,16 +16,17 @@ import platform
 import secrets
 import stat
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from geoquant.arguments import refuse_masked
 from geoquant.errors import FileFormatError, InputError, ResourceError
+from geoquant.urls import open_url, url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -420,8 +421,39 @@ def npy_blocks(array: AnyArray) -> tuple[Bytes, Bytes]:
             f"array must hold numbers, found dtype {array.dtype}; Python objects are not stored: "
             "convert it with array.astype(...)"
         )
+    return _npy_header(array, array.shape), bytes_of(array)
+
+
+def joined_npy_blocks(arrays: Sequence[AnyArray]) -> Iterator[Bytes]:
+    """The content of the ``.npy`` file of several arrays, one after the other.
+
+    Parameters
+    ----------
+    arrays : sequence of ndarray
+        At least one; alike but for their number of rows.
+
+    Returns
+    -------
+    iterator of bytes-like
+        Header, and the data of each array in turn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.files import joined_npy_blocks
+    >>> header, *data = joined_npy_blocks([np.array([1], np.uint8), np.array([2, 3], np.uint8)])
+    >>> b"(3,)" in header, b"".join(map(bytes, data)).hex()
+    (True, '010203')
+    """
+    shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
+    yield _npy_header(arrays[0], shape)
+    for array in arrays:
+        yield bytes_of(np.asarray(array, order="C"))
+
+
+def _npy_header(array: AnyArray, shape: tuple[int, ...]) -> bytes:
     header = io.BytesIO()
-    outline = np.lib.format.header_data_from_array_1_0(array)
+    outline = np.lib.format.header_data_from_array_1_0(array) | {"shape": shape}
     try:
         np.lib.format.write_array_header_1_0(header, outline)
     except ValueError as error:
@@ -429,7 +461,7 @@ def npy_blocks(array: AnyArray) -> tuple[Bytes, Bytes]:
             "array must have a dtype that fits in 64 KiB of latin-1, found "
             f"{str(array.dtype)[:80]}: {error}; rename its fields, or store them one by one"
         ) from error
-    return header.getvalue(), bytes_of(array)
+    return header.getvalue()
 
 
 def bytes_of(array: AnyArray) -> Bytes:
@@ -466,7 +498,8 @@ def open_regular(path: PathLike) -> Iterator[io.BufferedReader]:
     Parameters
     ----------
     path : str or PathLike
-        The file. Folders, pipes and devices are refused without waiting for them.
+        The file, or an address that fsspec opens. Folders, pipes and devices are refused without
+        waiting for them.
 
     Yields
     ------
@@ -489,10 +522,31 @@ def open_regular(path: PathLike) -> Iterator[io.BufferedReader]:
         ...
     geoquant.errors.FileFormatError: nowhere.npy: no such file
     """
+    url = url_of(path)
+    if url is not None:
+        with _read_errors_name(path), open_url(url) as remote:
+            yield remote
+        return
     with _read_errors_name(path), _opened(path) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise _not_regular(path)
         yield stream
+
+
+def stream_size(stream: IO[bytes]) -> int:
+    """Bytes in an open file, which stays where it is.
+
+    Examples
+    --------
+    >>> import io
+    >>> from geoquant.files import stream_size
+    >>> stream_size(io.BytesIO(b"abc"))
+    3
+    """
+    place = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(place)
+    return size
 
 
 def _opened(path: PathLike) -> io.BufferedReader:

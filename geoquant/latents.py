@@ -13,6 +13,7 @@ from geoquant.default_floats import default_floats
 from geoquant.errors import InputError
 from geoquant.formats.dispatch import located, open_array
 from geoquant.formats.npy import map_npy
+from geoquant.urls import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,6 +254,11 @@ def read_latents(path: PathLike, key: str | None = None, *, mapped: bool = True)
 
     Shards are all files of one of these formats in a folder, in the order of the numbers in
     their names, or those that a file ``manifest.json`` names: ``{"shards": ["b.npy", "a.npy"]}``.
+    The path of such a file with another name, or of a ``.txt`` with a path in each line, is one of
+    latents too, whose shards may lie anywhere and be of several formats.
+
+    A path may be an address such as ``s3://bucket/part-1.npy`` where fsspec is installed, and the
+    library of that store; not of HDF5, PyTorch or Hugging Face.
     A column of a Hugging Face dataset in memory needs no file:
     ``check_latents(dataset.with_format("numpy")[:]["z"])``.
 
@@ -293,10 +299,72 @@ def read_latents(path: PathLike, key: str | None = None, *, mapped: bool = True)
     ...     read_latents(path).shape
     (3, 2)
     """
-    if mapped and os.fspath(path).lower().endswith(".npy"):
+    if mapped and is_mappable(path):
         return map_npy(*located(path, key))
     with open_array(path, key) as stored:
         return stored.read()
+
+
+def read_rows(path: PathLike, start: int, stop: int, key: str | None = None) -> AnyArray:
+    """Read a range of the rows that :func:`read_latents` would read, and little more than these.
+
+    Parameters
+    ----------
+    path, key
+        As for :func:`read_latents`.
+    start, stop : int
+        The first row, and the one after the last.
+
+    Returns
+    -------
+    ndarray of any dtype, shape (stop - start, ...)
+        As stored; mapped from an ``.npy`` file. Fewer where the file has fewer.
+
+    Raises
+    ------
+    FileFormatError, ResourceError, ImportError
+        As :func:`read_latents`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from geoquant.files import write_npy
+    >>> from geoquant.latents import read_rows
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "latents.npy")
+    ...     write_npy(path, np.arange(6.0).reshape(3, 2))
+    ...     read_rows(path, 1, 2).tolist()
+    [[2.0, 3.0]]
+    """
+    if is_mappable(path):
+        return map_npy(*located(path, key))[start:stop]
+    with open_array(path, key) as stored:
+        if stored.read_rows is None or not stored.shape:
+            return stored.read()[start:stop]
+        n_rows = stored.shape[0]
+        return stored.read_rows(min(start, n_rows), min(stop, n_rows))
+
+
+def is_mappable(path: PathLike) -> bool:
+    """Whether a file is mapped into memory where that is asked for.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        As for :func:`read_latents`.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from geoquant.latents import is_mappable
+    >>> is_mappable("part-1.npy"), is_mappable("part-1.parquet")
+    (True, False)
+    """
+    return os.fspath(path).lower().endswith(".npy") and not is_url(path)
 
 
 def latents_shape(path: PathLike, key: str | None = None) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from geoquant.codebook import (
     metadata_json,
     require_content,
 )
+from geoquant.dask_arrays import assign_rows, is_dask_array
 from geoquant.default_floats import default_floats
 from geoquant.errors import InputError, memory_errors_typed
 from geoquant.files import PathLike, write_atomically
@@ -135,13 +136,14 @@ class MultistageCodebook(ShortRepr):
         Parameters
         ----------
         latents : array-like of shape (n, d)
-            What to assign.
+            What to assign; or an array of Dask, whose codes are one too.
         n_jobs : int, optional
-            Threads, all by default; the codes do not depend on it.
+            Threads, all by default, for each block of an array of Dask one; the codes do not
+            depend on it.
 
         Returns
         -------
-        ndarray of shape (n, M), int32
+        ndarray or dask array of shape (n, M), int32
             Column m in ``[0, n_codes[m])``.
 
         Raises
@@ -159,6 +161,9 @@ class MultistageCodebook(ShortRepr):
         >>> book.assign([[11.0], [19.0]]).tolist()
         [[0, 1], [1, 1]]
         """
+        if is_dask_array(latents):
+            codes: Int32Array = assign_rows(self, latents, n_jobs=n_jobs, width=len(self.stages))
+            return codes
         x = check_latents(latents)
         if x.shape[1] != self.dim:
             raise InputError(

@@ -24,6 +24,7 @@ from geoquant.files import (
     byte_count,
     bytes_of,
     open_regular,
+    stream_size,
     strict_json,
     write_atomically,
 )
@@ -335,7 +336,7 @@ def safetensors_outlines(
 def _read_header(
     stream: io.BufferedReader, path: PathLike, max_header_bytes: int
 ) -> tuple[dict[str, _Tensor], dict[str, str], bytes]:
-    size = os.fstat(stream.fileno()).st_size
+    size = stream_size(stream)
     start = stream.read(8)
     if len(start) < 8:
         raise _damaged(path, f"{size} bytes are too few for a header")

@@ -28,11 +28,13 @@ ORDER = [
     "geoquant.short_repr",
     "geoquant.default_floats",
     "geoquant.exact_sum",
+    "geoquant.urls",
     "geoquant.files",
     "geoquant.tensor_files",
     "geoquant.memory",
     "geoquant.formats",
     "geoquant.latents",
+    "geoquant.dask_arrays",
     "geoquant.distinct",
     "geoquant.graph.csr",
     "geoquant.graph.cells",
@@ -63,6 +65,7 @@ ORDER = [
     "geoquant.pictures",
     "geoquant.card",
     "geoquant.export",
+    "geoquant.distributed",
     "geoquant.estimators",
     "geoquant",
     "geoquant.torch.datasets",
@@ -86,7 +89,6 @@ ORDER = [
     "geoquant.torch",
     "geoquant.report",
     "geoquant.explorer",
-    "geoquant.distributed",
     "geoquant.cli",
     "geoquant.__main__",
 ]
@@ -95,8 +97,9 @@ PLANNED: set[str] = set()
 
 #: The only places that may import a library.
 HOMES = {
-    "dask": ("geoquant.distributed",),
+    "dask": ("geoquant.dask_arrays", "geoquant.distributed"),
     "distributed": ("geoquant.distributed",),
+    "fsspec": ("geoquant.urls",),
     "h5py": ("geoquant.formats",),
     "huggingface_hub": ("geoquant.torch",),
     "matplotlib": ("geoquant.report",),

@@ -13,7 +13,7 @@ from geoquant.cli.engines import (
     EngineOptions,
     engine_options,
     faults_of_shards,
-    is_folder_of_shards,
+    holds_shards,
     opened_engine,
     shards_at,
     taken_engine_options,
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     "--output",
     type=click.Path(path_type=Path),
     default=None,
-    help="Where the codes go [default: LATENTS with .codes.npy]. For a folder of shards a folder: "
-    "one file for each, and the same command goes on where it was stopped.",
+    help="Where the codes go [default: LATENTS with .codes.npy]. For shards, and with --engine "
+    "dask, a folder: a file for each, and the same command goes on where it was stopped.",
 )
 @click.option(
     "--method",
@@ -159,14 +159,15 @@ def _say(summary: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
 
 
 def _goes_to_folder(latents_path: Path, output: Path | None, engine: EngineOptions) -> bool:
-    """Whether the codes of each shard are to be a file of their own."""
-    if is_folder_of_shards(latents_path):
-        return engine.is_dask or (output is not None and output.suffix != ".npy")
-    if engine.is_dask:
+    """Whether the codes of each file are to be a file of their own in a folder."""
+    if engine.is_dask and output is not None and output.suffix == ".npy":
         raise click.BadParameter(
-            f"dask is for a folder of shards, and {latents_path} is none", param_hint="--engine"
+            f"{output} is the name of a file; with --engine dask codes go to a folder",
+            param_hint="--output",
         )
-    return False
+    if holds_shards(latents_path):
+        return engine.is_dask or (output is not None and output.suffix != ".npy")
+    return engine.is_dask
 
 
 def _assigned_shards(

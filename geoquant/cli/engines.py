@@ -82,7 +82,8 @@ def engine_options(*, parts: bool) -> Callable[[Callable[..., Any]], Callable[..
                 "--partitions",
                 type=click.IntRange(min=1),
                 default=None,
-                help="Into how many parts the graph is cut [default: 8].",
+                help="Into how many parts the graph is cut [default: 8, or one for each 500 000 "
+                "latents].",
             ),
         ]
 
@@ -148,25 +149,21 @@ def opened_engine(given: EngineOptions, progress: Progress, n_jobs: int | None) 
         yield DaskEngine(client, progress=progress)
 
 
-def is_folder_of_shards(path: Path) -> bool:
-    """Whether a path is a folder, and not a store in one of the formats that are folders."""
-    from geoquant.formats.dispatch import known_suffix
+def holds_shards(path: Path) -> bool:
+    """Whether a path is a folder of shards, or a manifest of them."""
+    from geoquant.formats.dispatch import is_folder_of_shards, is_manifest
 
-    return path.is_dir() and known_suffix(path.name) is None
+    return is_manifest(path) or is_folder_of_shards(path)
 
 
 def shards_at(path: Path, key: str | None) -> ShardSet:
     """The shards in a folder, in the order in which they are read as one array; or of a file."""
     from geoquant.distributed.shards import shards_of_files
-    from geoquant.formats.shards import shard_names
+    from geoquant.urls import url_of
 
-    # Workers may have another working folder.
-    whole = os.path.abspath(path)
-    names = shard_names(whole) if is_folder_of_shards(path) else [""]
     try:
-        return shards_of_files(
-            [os.path.join(whole, name) if name else whole for name in names], key
-        )
+        # Workers may have another working folder.
+        return shards_of_files(url_of(path) or os.path.abspath(path), key)
     except InputError as error:
         raise FileFormatError(str(error)) from error
 

@@ -158,7 +158,7 @@ def fit(
     """Make a codebook of the latents in a file.
 
     Of .npy, .npz, .safetensors, .pt, Parquet, Arrow, HDF5 (file.h5::/path) or Zarr, or a folder of
-    such files; one latent a row.
+    such files or a list of them (.json, .txt), here or at an address; one latent a row.
     """
     codebook_path = output or beside(latents_path, _CODEBOOK_SUFFIX)
     codes_path = codes_beside(codebook_path)

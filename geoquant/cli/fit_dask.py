@@ -11,7 +11,7 @@ import click
 
 from geoquant.cli.engines import (
     faults_of_shards,
-    is_folder_of_shards,
+    holds_shards,
     opened_engine,
     shards_at,
 )
@@ -33,7 +33,6 @@ _PASSED_ON = (
     "algorithm",
     "n_jobs",
 )
-_PARTITIONS = 8
 
 
 def fit_with_dask(
@@ -56,7 +55,7 @@ def fit_with_dask(
     from geoquant.distributed.summary import summarize_shards
 
     codebook_path, codes_path = paths
-    if is_folder_of_shards(latents_path):
+    if holds_shards(latents_path):
         codes_path = codes_path.with_suffix("")
     check_outputs([codebook_path, codes_path], inputs=[latents_path])
     shards = shards_at(latents_path, key)
@@ -71,13 +70,12 @@ def fit_with_dask(
         opened_engine(engine_options, progress, options["n_jobs"]) as engine,
         faults_of_shards(shards),
     ):
-        n_parts = engine_options.partitions or _PARTITIONS
         fitted = fit_shards(
             shards,
             options["n_clusters"],
             engine,
             Scratch(os.path.abspath(folder)),
-            n_partitions=n_parts,
+            n_partitions=engine_options.partitions,
             random_state=seed,
             progress=progress,
             **_passed_on(options, shards.n_rows),
@@ -85,7 +83,8 @@ def fit_with_dask(
         written = write_codes(fitted, engine)
         summary = _summary(fitted, summarize_shards(fitted, written, engine, options["n_jobs"]))
         book = fitted.codebook if anchors is None else fitted.codebook.thinned(anchors)
-        _write(book, codebook_path, dict(zip(targets, written, strict=True)))
+        of_files = [[written[i][0] for i in numbers] for numbers in shards.by_source.values()]
+        _write(book, codebook_path, dict(zip(targets, of_files, strict=True)))
     print_summary(summary, (latents_path, codebook_path, codes_path), as_json=as_json, quiet=quiet)
 
 
@@ -100,10 +99,10 @@ def _passed_on(options: dict[str, Any], n_rows: int) -> dict[str, Any]:
 
 
 def code_files(shards: ShardSet, codes_path: Path, latents_path: Path) -> list[Path]:
-    """Where the codes of each shard go: into one file, or a folder that holds nothing else."""
+    """Where the codes of each file go: into one file, or a folder that holds nothing else."""
     from geoquant.distributed.assign import names_of_codes
 
-    if not is_folder_of_shards(latents_path):
+    if not holds_shards(latents_path):
         return [codes_path]
     targets = [codes_path / name for name in names_of_codes(shards)]
     if codes_path.is_dir():
@@ -117,9 +116,9 @@ def code_files(shards: ShardSet, codes_path: Path, latents_path: Path) -> list[P
     return targets
 
 
-def _write(book: Codebook, codebook_path: Path, codes: dict[Path, tuple[str, str]]) -> None:
+def _write(book: Codebook, codebook_path: Path, codes: dict[Path, list[str]]) -> None:
     """Write codebook and codes together; codes pass from file to file."""
-    from geoquant.files import npy_blocks, write_together
+    from geoquant.files import joined_npy_blocks, write_together
     from geoquant.latents import read_latents
 
     folder = min(codes).parent
@@ -127,7 +126,8 @@ def _write(book: Codebook, codebook_path: Path, codes: dict[Path, tuple[str, str
     try:
         folder.mkdir(exist_ok=True)
         files: dict[Any, Any] = {
-            target: npy_blocks(read_latents(path)) for target, (path, _) in codes.items()
+            target: joined_npy_blocks([read_latents(path) for path in paths])
+            for target, paths in codes.items()
         }
         write_together({codebook_path: book.file_blocks(), **files})
     except BaseException:

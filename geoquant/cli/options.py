@@ -227,6 +227,7 @@ def load_latents(path: Path, key: str | None) -> npt.NDArray[np.float32]:
 def beside(path: Path, suffix: str) -> Path:
     """The path of the latents with another suffix, and the array's name where it has one."""
     from geoquant.formats.dispatch import known_suffix, located
+    from geoquant.urls import is_url
 
     file, inner = located(path)
     name = Path(file).name
@@ -238,7 +239,8 @@ def beside(path: Path, suffix: str) -> Path:
     elif not Path(file).is_dir():
         name = Path(file).stem
     array = "".join("-" + part for part in re.findall(r"[\w.]+", inner or ""))
-    return Path(file).with_name(name + array + suffix)
+    beside_it = Path() if is_url(file) else Path(file).parent
+    return beside_it / (name + array + suffix)
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:

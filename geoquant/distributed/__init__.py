@@ -2,7 +2,8 @@
 
 An `engine` computes tasks; `shards` are the rows; `nodes` numbers the distinct ones, `partition`
 brings them together cell by cell, and `graph` joins them; `components` adds bridges. `search` finds
-nearest sources in supersteps, and `refine` centres; `fit` does all of it.
+nearest sources in supersteps, and `refine` centres; `fit` does all of it, and `array_fit` that of
+arrays of Dask.
 
 Every task reads and writes arrays in a scratch folder that all workers see, so it may be repeated.
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from functools import lru_cache
+from glob import escape, glob
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,11 +19,18 @@ from geoquant.codebook import codebook_file
 from geoquant.distributed.engine import Engine, map_tasks
 from geoquant.distributed.shards import FileShard
 from geoquant.errors import FileFormatError, InputError
-from geoquant.files import read_json_object, system_errors_name, write_atomically, write_npy
+from geoquant.files import (
+    joined_npy_blocks,
+    read_json_object,
+    system_errors_name,
+    write_atomically,
+    write_npy,
+)
 from geoquant.formats.dispatch import known_suffix
 from geoquant.latents import check_latents, read_latents
 from geoquant.multistage import MultistageCodebook, load_codebook
 from geoquant.tensor_files import HASH_KEY, read_safetensors
+from geoquant.urls import is_url, outline_at
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -43,11 +52,11 @@ class AssignedShards(NamedTuple):
     Attributes
     ----------
     paths : tuple of str
-        The ``.npy`` file of codes of each shard, int32.
+        The ``.npy`` file of codes, int32, of each file of latents.
     counts : list of ndarray of int64
         For each stage of the codebook, how many rows have each code.
     n_done_before : int
-        Shards that an earlier run had done.
+        Files that an earlier run had done.
     """
 
     paths: tuple[str, ...]
@@ -64,7 +73,9 @@ def assign_shards(
     method: Method = "geodesic",
     n_jobs: int | None = None,
 ) -> AssignedShards:
-    """Write the codes of each shard to a file of its own; what an earlier run did is kept.
+    """Write the codes of each file of latents to one of its own; what an earlier run did is kept.
+
+    Those of a file that is cut into several shards are joined when all are there.
 
     Parameters
     ----------
@@ -118,9 +129,21 @@ def assign_shards(
     is_done = _going_on(whole, shards, names, {"codebook": digest, "method": method})
     paths = tuple(os.path.join(whole, name) for name in names)
     source = os.path.abspath(codebook), digest
-    todo = [i for i, done in enumerate(is_done) if not done]
-    tasks = [(source, shards.shards[i], paths[i], method, n_jobs) for i in todo]
+    todo = [
+        (path, [shards.shards[i] for i in numbers])
+        for path, numbers, done in zip(paths, shards.by_source.values(), is_done, strict=True)
+        if not done
+    ]
+    tasks = [
+        (source, shard, part_of_codes(path, shard), path, method, n_jobs)
+        for path, of_file in todo
+        for shard in of_file
+    ]
     map_tasks(engine, assign_shard, tasks)
+    cut = [(path, of_file) for path, of_file in todo if len(of_file) > 1]
+    map_tasks(
+        engine, join_codes, [(p, tuple(part_of_codes(p, s) for s in found)) for p, found in cut]
+    )
     sizes = _sizes(book)
     found = map_tasks(engine, count_codes, [(path, sizes) for path in paths])
     counts = [np.sum(of_stage, axis=0) for of_stage in zip(*found, strict=True)]
@@ -148,7 +171,7 @@ def _check_fit(book: Codebook | MultistageCodebook, shards: ShardSet, method: st
 
 
 def names_of_codes(shards: ShardSet) -> list[str]:
-    """For each shard the name of the file of its codes.
+    """For each file of latents the name of the file of its codes.
 
     Parameters
     ----------
@@ -158,7 +181,7 @@ def names_of_codes(shards: ShardSet) -> list[str]:
     Returns
     -------
     list of str
-        That of the shard, with another suffix.
+        That of the file, with another suffix; in the order of ``shards.by_source``.
 
     Raises
     ------
@@ -173,22 +196,59 @@ def names_of_codes(shards: ShardSet) -> list[str]:
     ['shard 0.codes.npy', 'shard 1.codes.npy']
     """
     found: dict[str, str] = {}
-    for shard in shards.shards:
-        file = os.path.basename(shard.name)
-        name = file.removesuffix(known_suffix(file) or "") + ".codes.npy"
+    for source in shards.by_source:
+        file = os.path.basename(os.path.normpath(source))
+        name = file[: len(file) - len(known_suffix(file) or "")] + ".codes.npy"
         if name in found:
             raise InputError(
-                f"{shard.name}: its codes would be {name}, as those of {found[name]}; rename one"
+                f"{source}: its codes would be {name}, as those of {found[name]}; rename one"
             )
-        found[name] = shard.name
+        found[name] = source
     return list(found)
+
+
+def part_of_codes(path: str, shard: FileShard | ArrayShard) -> str:
+    """Where the codes of a shard are written: at once, or beside it until all of a file are there.
+
+    Parameters
+    ----------
+    path : str
+        Of the codes of its whole file.
+    shard : FileShard or ArrayShard
+        The shard.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from geoquant.distributed.assign import part_of_codes
+    >>> from geoquant.distributed.shards import FileShard
+    >>> part_of_codes("a.codes.npy", FileShard("a.npy", (100, 2), start=300))
+    '.a.codes.npy.300-400.npy'
+    """
+    if shard.start is None:
+        return path
+    folder, name = os.path.split(path)
+    stop = shard.start + shard.shape[0]
+    return os.path.join(folder, f".{name}.{shard.start}-{stop}.npy")
+
+
+def _parts_there(path: str) -> list[str]:
+    """Codes of parts of a file, whatever run left them."""
+    folder, name = os.path.split(path)
+    return glob(os.path.join(escape(folder), f".{escape(name)}.*-*.npy"), include_hidden=True)
 
 
 def _going_on(folder: str, shards: ShardSet, names: list[str], run: dict[str, str]) -> list[bool]:
     """Whether each shard is done; the manifest then holds all, and no other codes are there."""
     path = os.path.join(folder, MANIFEST)
     before = _read_manifest(path, run)
-    entries = {name: _outline(shard) for name, shard in zip(names, shards.shards, strict=True)}
+    entries = {
+        name: _outline([shards.shards[i] for i in numbers])
+        for name, numbers in zip(names, shards.by_source.values(), strict=True)
+    }
     is_done = []
     for name, entry in entries.items():
         target = os.path.join(folder, name)
@@ -198,10 +258,13 @@ def _going_on(folder: str, shards: ShardSet, names: list[str], run: dict[str, st
                 f"{target} is there, and no manifest says of which codebook it is; remove it, or "
                 "write elsewhere"
             )
-        if is_there and before[name] != entry:  # the shard is another now
-            with system_errors_name(target):
-                os.remove(target)
-            is_there = False
+        is_other = before.get(name) != entry
+        # Parts of a whole file are there if a run was stopped as they were joined.
+        stale = _parts_there(target) if is_there or is_other else []
+        for path_of_codes in [*stale, *([target] if is_there and is_other else [])]:
+            with system_errors_name(path_of_codes):
+                os.remove(path_of_codes)
+        is_there &= not is_other
         is_done.append(is_there)
     manifest = {"format_version": 1, **run, "shards": before | entries}
     write_atomically(path, json.dumps(manifest, indent=1).encode())
@@ -224,11 +287,14 @@ def _read_manifest(path: str, run: dict[str, str]) -> dict[str, Any]:
     return dict(found["shards"])
 
 
-def _outline(shard: FileShard | ArrayShard) -> dict[str, Any]:
-    """What tells a shard from what it was before."""
-    outline: dict[str, Any] = {"shard": shard.name, "rows": shard.shape[0]}
-    if isinstance(shard, FileShard) and os.path.isfile(shard.path):
-        found = os.stat(shard.path)
+def _outline(of_file: list[FileShard | ArrayShard]) -> dict[str, Any]:
+    """What tells a file from what it was before."""
+    source = of_file[0].source
+    outline: dict[str, Any] = {"shard": source, "rows": sum(s.shape[0] for s in of_file)}
+    if isinstance(of_file[0], FileShard) and is_url(source):
+        return outline | outline_at(source)
+    if isinstance(of_file[0], FileShard) and os.path.isfile(source):
+        found = os.stat(source)
         outline |= {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
     return outline
 
@@ -246,22 +312,33 @@ def assign_shard(
     source: tuple[str, str],
     shard: FileShard | ArrayShard,
     target: str,
+    whole: str,
     method: Method,
     n_jobs: int | None,
 ) -> None:
-    """Write the codes of a shard, if they are not there (a task)."""
-    if os.path.lexists(target):  # a worker died after it had written them
+    """Write the codes of a shard, if neither they nor those of its file are there (a task)."""
+    if os.path.lexists(target) or os.path.lexists(whole):  # a worker died after it had written them
         return
     book, given = _held_codebook(source), shard.read()
     codes = []
     for start in range(0, len(given), _ROWS_AT_ONCE):
-        name = f"{shard.name}, from row {start} on" if start else shard.name
+        first = start + (shard.start or 0)
+        name = f"{shard.source}, from row {first} on" if start else shard.name
         block = check_latents(given[start : start + _ROWS_AT_ONCE], name=name)
         if isinstance(book, MultistageCodebook):
             codes.append(book.assign(block, n_jobs=n_jobs))
         else:
             codes.append(book.assign(block, method=method, n_jobs=n_jobs))
     write_npy(target, np.concatenate(codes))
+
+
+def join_codes(target: str, parts: tuple[str, ...]) -> None:
+    """Write the codes of a file, and remove those of its parts (a task)."""
+    if not os.path.lexists(target):
+        write_atomically(target, joined_npy_blocks([read_latents(part) for part in parts]))
+    for part in parts:
+        with suppress(FileNotFoundError):
+            os.remove(part)
 
 
 def count_codes(path: str, sizes: tuple[int, ...]) -> list[npt.NDArray[np.int64]]:

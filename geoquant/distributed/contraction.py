@@ -12,7 +12,12 @@ from geoquant.distributed.graph import whereabouts
 from geoquant.graph.csr import Graph
 
 if TYPE_CHECKING:
+    from geoquant.distributed.graph import PartedGraph
     from geoquant.distributed.search import PartedState
+
+
+#: Nodes whose edges are looked at together.
+_NODES_AT_ONCE = 1 << 16
 
 
 class Contracted(NamedTuple):
@@ -59,22 +64,46 @@ def contract_partition(state: PartedState, p: int, n_cells: int) -> npt.NDArray[
     graph = state.graph
     n_own = graph.partition.sizes[p]
     distance, source = final_state(state, p)
-    indptr = graph.load(p, "indptr")[: n_own + 1]
-    other = graph.load(p, "indices")[: indptr[-1]]
-    node = np.repeat(np.arange(n_own), np.diff(indptr))
-    apart = source[node] != source[other]
-    node, other = node[apart], other[apart]
-    length = distance[node] + graph.load(p, "lengths")[: indptr[-1]][apart] + distance[other]
-    ends = np.sort(np.stack([source[node], source[other]]).astype(np.int64), axis=0)
-    key = ends[0] * n_cells + ends[1]
-    order = np.lexsort((length, key))
-    key, first = np.unique(key[order], return_index=True)
+    blocks = [
+        _shortest_ways(graph, p, nodes, distance, source, n_cells)
+        for nodes in (
+            slice(begin, min(n_own, begin + _NODES_AT_ONCE))
+            for begin in range(0, n_own, _NODES_AT_ONCE)
+        )
+    ]
+    key, length = _shortest_of_each(*map(np.concatenate, zip(*blocks, strict=True)))
     graph.scratch.save(f"{state.name}-{p}-contracted-key", key)
-    graph.scratch.save(
-        f"{state.name}-{p}-contracted-length", length[order][first].astype(np.float32)
-    )
+    graph.scratch.save(f"{state.name}-{p}-contracted-length", length.astype(np.float32))
     weight = graph.scratch.load(f"part{p}-weight")
     return np.bincount(source[:n_own], weight, n_cells).astype(np.float64)
+
+
+def _shortest_ways(
+    graph: PartedGraph,
+    p: int,
+    nodes: slice,
+    distance: npt.NDArray[np.float64],
+    source: npt.NDArray[np.int32],
+    n_cells: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Pairs of cells that edges of some nodes join, and how far apart their centres are."""
+    indptr = graph.load(p, "indptr")[nodes.start : nodes.stop + 1]
+    entries = slice(int(indptr[0]), int(indptr[-1]))
+    other = graph.load(p, "indices")[entries]
+    node = np.repeat(np.arange(nodes.start, nodes.stop), np.diff(indptr))
+    apart = source[node] != source[other]
+    node, other = node[apart], other[apart]
+    length = distance[node] + graph.load(p, "lengths")[entries][apart] + distance[other]
+    ends = np.sort(np.stack([source[node], source[other]]).astype(np.int64), axis=0)
+    return _shortest_of_each(ends[0] * n_cells + ends[1], length)
+
+
+def _shortest_of_each(
+    key: npt.NDArray[np.int64], length: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    order = np.lexsort((length, key))
+    key, first = np.unique(key[order], return_index=True)
+    return key, length[order][first]
 
 
 def final_state(

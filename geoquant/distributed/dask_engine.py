@@ -1,4 +1,4 @@
-"""Tasks computed by the workers of Dask, on this machine or on many; all that knows of Dask.
+"""Tasks computed by the workers of Dask, on this machine or on many.
 
 Only futures are used. Dask pickles the arguments and results of tasks between the processes of one
 run, and whoever reaches its scheduler can run code there: so ours are on the loopback interface,
@@ -46,7 +46,7 @@ class _LackError(Exception):
     """A ResourceError on its way: as a MemoryError too, it is not unpickled with its causes."""
 
 
-def _computed(task: Callable[..., Any], *arguments: Any) -> Any:
+def computed(task: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a task, at a worker."""
     try:
         return task(*arguments)
@@ -103,7 +103,7 @@ class DaskEngine:
     def gather(self, handles: Sequence[_Handle]) -> list[Any]:
         """Wait for tasks and return their results in order; the first error is raised."""
         try:
-            with _errors_of_dask_explained():
+            with errors_of_dask_explained():
                 self._wait(handles)
                 return list(self._client.gather([handle.future for handle in handles]))
         except BaseException:
@@ -123,7 +123,7 @@ class DaskEngine:
         where = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
         # A key of its own: the same task with the same arguments may find other files.
         key = f"{task.__name__}-{secrets.token_hex(8)}"
-        return self._client.submit(_computed, task, *arguments, key=key, **where)
+        return self._client.submit(computed, task, *arguments, key=key, **where)
 
     def _worker_of(self, near: int) -> str:
         if not self._workers:
@@ -169,7 +169,8 @@ class DaskEngine:
 
 
 @contextmanager
-def _errors_of_dask_explained() -> Iterator[None]:
+def errors_of_dask_explained() -> Iterator[None]:
+    """Turn what Dask raises, where workers or the scheduler fail, into errors that say the cure."""
     from distributed.client import FutureCancelledError
     from distributed.comm import CommClosedError
     from distributed.scheduler import KilledWorker
@@ -304,7 +305,7 @@ def require_safe_address(address: str) -> None:
     except ValueError:
         has_port = False
     is_known = has_port and parts.scheme in ("tls", "tcp") and bool(parts.hostname)
-    if not is_known or (parts.scheme == "tcp" and not _is_loopback(str(parts.hostname))):
+    if not is_known or (parts.scheme == "tcp" and not is_loopback(str(parts.hostname))):
         raise InputError(
             f"scheduler must be tls://host:port, found {address!r}; without TLS whoever reaches "
             "the scheduler can run code there, so only one on 127.0.0.1 may go without: start it "
@@ -312,7 +313,8 @@ def require_safe_address(address: str) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host can be reached from this machine only."""
     if host == "localhost":
         return True
     try:

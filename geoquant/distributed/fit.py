@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 #: Up to this many nodes the graph is brought to one place and clustered there, to the same bits
 #: that one machine gives: about 300 bytes a node.
 GATHERED_NODES = 262_144
+#: A partition has so many rows, or fewer; but there are at least so many partitions.
+_MOST_ROWS_PER_PARTITION = 500_000
+_LEAST_PARTITIONS = 8
 #: A codebook keeps so many nodes as anchors: all, or a random sample of them.
 MOST_ANCHORS = 1_000_000
 
@@ -100,7 +103,7 @@ def fit_shards(
     n_neighbors: int = 10,
     recall_target: float = RECALL_TARGET,
     on_disconnected: str = "bridge",
-    n_partitions: int = 8,
+    n_partitions: int | None = None,
     n_jobs: int | None = None,
     random_state: Any = None,
     progress: Progress | None = None,
@@ -120,9 +123,9 @@ def fit_shards(
         An empty folder that all workers see.
     codewords, n_neighbors, recall_target, on_disconnected, random_state, progress
         As for `fit_codebook`.
-    n_partitions : int, default=8
-        Into how many parts the graph is cut. Neither the graph nor, where it is gathered, the
-        result depends on it.
+    n_partitions : int, optional
+        Into how many parts the graph is cut; by default `partitions_for` the rows. Neither the
+        graph nor, where it is gathered, the result depends on it.
     n_jobs : int, optional
         Threads of each task, and of what is computed here.
     **options
@@ -164,7 +167,7 @@ def fit_shards(
         n_neighbors=k,
         recall_target=recall_target,
         on_disconnected=on_disconnected,
-        n_partitions=n_partitions,
+        n_partitions=partitions_for(shards.n_rows) if n_partitions is None else n_partitions,
         n_jobs=n_jobs,
         seconds=seconds,
     )
@@ -190,6 +193,27 @@ def fit_shards(
         codebook = _codebook(clustering, engine, is_gathered, k, metadata)
     nodes = graph.partition.nodes
     return PartedFit(codebook, clustering, nodes, graph, n_components, is_gathered, seconds, work)
+
+
+def partitions_for(n_rows: int) -> int:
+    """Into how many parts a graph is cut unless one says so.
+
+    Parameters
+    ----------
+    n_rows : int
+        Latents.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from geoquant.distributed.fit import partitions_for
+    >>> partitions_for(60_000), partitions_for(5_000_000)
+    (8, 10)
+    """
+    return max(_LEAST_PARTITIONS, -(-n_rows // _MOST_ROWS_PER_PARTITION))
 
 
 def parted_graph_of_shards(

@@ -6,8 +6,9 @@ after its own nodes, by partition and place there.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,13 +20,16 @@ from geoquant.distributed.engine import Engine, map_tasks
 from geoquant.graph.csr import Graph
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from geoquant.distributed.partition import Partition
     from geoquant.distributed.scratch import Scratch
 
-Ints = npt.NDArray[np.int64]
+#: What a process keeps of graphs between tasks: to make one ready takes longer than most searches.
+_MOST_BYTES_HELD = 1 << 29
 
-#: Graphs that a process keeps between tasks.
-_MOST_HELD = 16
+Ints = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,9 @@ class PartedGraph:
 class Edges(NamedTuple):
     """Edges from own nodes of a partition to nodes of any."""
 
-    source: Ints
-    part: Ints
-    target: Ints
+    source: npt.NDArray[np.integer]
+    part: npt.NDArray[np.integer]
+    target: npt.NDArray[np.integer]
     length: npt.NDArray[np.float32]
 
 
@@ -176,17 +180,19 @@ def _joined(pieces: list[Edges]) -> Edges:
 
 
 def _edges_of(graph: PartedGraph, p: int) -> Edges:
-    """What the own nodes of a partition are joined with."""
+    """What the own nodes of a partition are joined with; an edge within it once."""
     n_own = graph.partition.sizes[p]
     indptr = graph.load(p, "indptr")[: n_own + 1]
     part, place = whereabouts(graph, p)
     target = graph.load(p, "indices")[: indptr[-1]]
-    source = np.repeat(np.arange(n_own), np.diff(indptr))
-    lengths = np.array(graph.load(p, "lengths")[: indptr[-1]])
-    return Edges(source, part[target], place[target], lengths)
+    source = np.repeat(np.arange(n_own, dtype=np.int32), np.diff(indptr))
+    once = source < target  # ghosts are numbered after all own nodes
+    target = target[once]
+    lengths = graph.load(p, "lengths")[: indptr[-1]][once]
+    return Edges(source[once], part[target], place[target], lengths)
 
 
-def whereabouts(graph: PartedGraph, p: int) -> tuple[Ints, Ints]:
+def whereabouts(graph: PartedGraph, p: int) -> tuple[Int32s, Int32s]:
     """Partition, and place there, of each node that a partition knows.
 
     Parameters
@@ -198,13 +204,16 @@ def whereabouts(graph: PartedGraph, p: int) -> tuple[Ints, Ints]:
 
     Returns
     -------
-    part, place : ndarray of shape (n_own + n_ghosts,), int64
+    part, place : ndarray of shape (n_own + n_ghosts,), int32
     """
     n_own = graph.partition.sizes[p]
-    ghost = graph.load(p, "ghost")
-    cut = graph.load(p, "ghost-cut")
-    of_ghost = np.repeat(np.arange(graph.n_partitions), np.diff(cut))
-    return np.r_[np.full(n_own, p), of_ghost], np.r_[np.arange(n_own), ghost].astype(np.int64)
+    counts = np.diff(graph.load(p, "ghost-cut"))
+    counts[p] = n_own
+    parts = np.arange(graph.n_partitions, dtype=np.int32)
+    order = np.r_[p, np.delete(parts, p)]
+    part = np.repeat(parts[order], counts[order])
+    place = np.concatenate([np.arange(n_own, dtype=np.int32), graph.load(p, "ghost")])
+    return part, place
 
 
 def join_partition(partition: Partition, p: int, k: int, n_threads: int) -> None:
@@ -217,22 +226,20 @@ def join_partition(partition: Partition, p: int, k: int, n_threads: int) -> None
     """
     scratch = partition.nodes.scratch
     own, foreign, pairs = _compared_cells(partition, p)
-    points, node, part, place = _points_of_cells(partition, p, foreign)
-    by_node = np.argsort(node)  # ties go to the smaller node
-    number = np.empty(len(node), np.int32)
-    number[by_node] = np.arange(len(node), dtype=np.int32)
-    sizes = scratch.load("block-size")[np.concatenate([own, foreign])]
+    cells = np.concatenate([own, foreign])
+    part, place = _slots_of(partition, cells)
+    sizes = scratch.load("block-size")[cells]
     with default_floats():
-        distance, index = _core.knn_join(
-            points[by_node], number, sizes, pairs, k, n_threads, None, len(own)
-        )
+        points, number = _points_by_node(partition, cells)
+        distance, index = _core.knn_join(points, number, sizes, pairs, k, n_threads, None, len(own))
+    del points
     n_own = partition.sizes[p]
-    found = by_node[index[number[:n_own]]].ravel()
-    source = np.repeat(np.arange(n_own), k)
-    length = distance[number[:n_own]].ravel()
-    _save_edges(
-        scratch, p, Edges(source, part[found], place[found], length), partition.n_partitions
-    )
+    slot = np.empty(len(number), np.int32)
+    slot[number] = np.arange(len(number), dtype=np.int32)
+    found = slot[index.ravel()]
+    source = np.repeat(np.arange(n_own, dtype=np.int32), k)
+    edges = Edges(source, part[found], place[found], distance.ravel())
+    _save_edges(scratch, p, edges, partition.n_partitions)
 
 
 def _compared_cells(partition: Partition, p: int) -> tuple[Ints, Ints, npt.NDArray[np.int32]]:
@@ -253,35 +260,51 @@ def _compared_cells(partition: Partition, p: int) -> tuple[Ints, Ints, npt.NDArr
     return own, foreign, np.sort(number[pairs], axis=1)
 
 
-def _points_of_cells(
-    partition: Partition, p: int, foreign: Ints
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], Ints, Ints]:
-    """Points, nodes, partitions and places there, of all own nodes and those of foreign cells."""
+def _slots_of(partition: Partition, cells: Ints) -> tuple[Int32s, Int32s]:
+    """Partition, and place there, of the points of some cells, cell by cell."""
     scratch = partition.nodes.scratch
-    n_own = partition.sizes[p]
-    kinds = ("point", "node")
-    all_points, all_nodes = (
-        [scratch.load(f"part{q}-{kind}") for q in range(partition.n_partitions)] for kind in kinds
-    )
-    points, node = [all_points[p]], [all_nodes[p]]
-    part, place = [np.full(n_own, p)], [np.arange(n_own)]
-    of_cell, begin = scratch.load("block-part"), scratch.load("block-begin")
-    size = scratch.load("block-size")
-    for cell in foreign:
-        q, first, n = int(of_cell[cell]), int(begin[cell]), int(size[cell])
-        points.append(all_points[q][first : first + n])
-        node.append(all_nodes[q][first : first + n])
-        part.append(np.full(n, q))
-        place.append(np.arange(first, first + n))
-    return tuple(map(np.concatenate, (points, node, part, place)))  # type: ignore[return-value]
+    size = scratch.load("block-size")[cells]
+    part = np.repeat(scratch.load("block-part")[cells], size)
+    first = scratch.load("block-begin")[cells] - (np.cumsum(size) - size)
+    place = np.arange(len(part), dtype=np.int32) + np.repeat(first.astype(np.int32), size)
+    return part, place
+
+
+def _points_by_node(partition: Partition, cells: Ints) -> tuple[npt.NDArray[np.float32], Int32s]:
+    """The points of some cells by ascending node, to whose smaller ties go; and the rank of each.
+
+    The ranks are those of the points cell by cell. Other partitions are read a cell at a time.
+    """
+    node = np.concatenate([*_of_cells(partition, cells, "node"), np.empty(0, np.int32)])
+    rank = np.empty(len(node), np.int32)
+    rank[np.argsort(node)] = np.arange(len(node), dtype=np.int32)
+    points = np.empty((len(node), partition.nodes.width), np.float32)
+    first = 0
+    for rows in _of_cells(partition, cells, "point"):
+        points[rank[first : first + len(rows)]] = rows
+        first += len(rows)
+    return points, rank
+
+
+def _of_cells(partition: Partition, cells: Ints, kind: str) -> Iterator[npt.NDArray[Any]]:
+    """The points, or the nodes, of each of some cells."""
+    scratch = partition.nodes.scratch
+    held = {}
+    of_cell, begin = scratch.load("block-part")[cells], scratch.load("block-begin")[cells]
+    end = begin + scratch.load("block-size")[cells]
+    for q in np.unique(of_cell).tolist():
+        held[q] = scratch.load(f"part{q}-{kind}")
+    for q, first, stop in zip(of_cell.tolist(), begin.tolist(), end.tolist(), strict=True):
+        yield held[q][first:stop]
 
 
 def _save_edges(scratch: Scratch, p: int, edges: Edges, n_parts: int) -> None:
     """Write edges, sorted by the partition they lead to."""
-    order = np.argsort(edges.part, kind="stable")
-    cut = np.searchsorted(edges.part[order], np.arange(n_parts + 1))
-    scratch.save(f"edge{p}-source", edges.source[order].astype(np.int32))
-    scratch.save(f"edge{p}-target", edges.target[order].astype(np.int32))
+    part = edges.part.astype(np.min_scalar_type(n_parts))  # small ones are sorted by counting
+    order = np.argsort(part, kind="stable")
+    cut = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=n_parts))])
+    scratch.save(f"edge{p}-source", edges.source[order].astype(np.int32, copy=False))
+    scratch.save(f"edge{p}-target", edges.target[order].astype(np.int32, copy=False))
     scratch.save(f"edge{p}-length", edges.length[order])
     scratch.save(f"edge{p}-cut", cut)
 
@@ -351,7 +374,6 @@ def _save_graph(
     graph.scratch.save(graph.name(p, "told-cut"), np.array(told_cut, np.int64))
 
 
-@lru_cache(maxsize=_MOST_HELD)
 def held_graph(graph: PartedGraph, p: int) -> _core.GraphArrays:
     """The graph of a partition as the kernels take it, kept between the tasks of a process.
 
@@ -366,8 +388,40 @@ def held_graph(graph: PartedGraph, p: int) -> _core.GraphArrays:
     -------
     GraphArrays
     """
-    arrays = [graph.scratch.copy_of(graph.name(p, k)) for k in ("indptr", "indices", "lengths")]
-    return _core.graph_arrays(*arrays)
+    found = _HELD.find((graph, p))
+    if found is None:
+        arrays = [graph.scratch.copy_of(graph.name(p, k)) for k in ("indptr", "indices", "lengths")]
+        found = _core.graph_arrays(*arrays)
+        _HELD.add((graph, p), found, sum(array.nbytes for array in arrays))
+    return found
+
+
+class _HeldGraphs:
+    """The graphs that were used last, up to so many bytes; safe for threads."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._graphs: OrderedDict[tuple[PartedGraph, int], tuple[_core.GraphArrays, int]]
+        self._graphs = OrderedDict()
+        self._lock = Lock()
+
+    def find(self, key: tuple[PartedGraph, int]) -> _core.GraphArrays | None:
+        with self._lock:
+            if key not in self._graphs:
+                return None
+            self._graphs.move_to_end(key)
+            return self._graphs[key][0]
+
+    def add(self, key: tuple[PartedGraph, int], arrays: _core.GraphArrays, n_bytes: int) -> None:
+        if n_bytes > self._most_bytes:
+            return
+        with self._lock:
+            self._graphs[key] = arrays, n_bytes
+            while sum(size for _, size in self._graphs.values()) > self._most_bytes:
+                self._graphs.popitem(last=False)
+
+
+_HELD = _HeldGraphs(_MOST_BYTES_HELD)
 
 
 def gathered_graph(graph: PartedGraph) -> Graph:

@@ -9,19 +9,16 @@ import numpy.typing as npt
 
 from geoquant import _core
 from geoquant.clustering.swap import affordable_evaluations
-from geoquant.distributed.graph import whereabouts
+from geoquant.distributed.region import region_of
 from geoquant.distributed.search import places_of
-from geoquant.graph.csr import Graph
 
 if TYPE_CHECKING:
     from geoquant.distributed.search import PartedState
 
     Ints = npt.NDArray[np.int64]
 
-#: Centres elsewhere weigh so many times what all nodes do: they do not move.
-_FIXED_WEIGHT = 1e6
-#: Parts of a region that nothing joins are as far apart as so many of its longest edges.
-_APART = 1e3
+#: Candidates for each centre that go first: the nodes nearest to it.
+_NEAR_PER_CENTRE = 16
 
 
 class Proposal(NamedTuple):
@@ -42,29 +39,40 @@ class Proposal(NamedTuple):
     gain: float
 
 
-class _Region(NamedTuple):
-    """Own nodes of a partition, those elsewhere whose centre is an own node, then fixed centres.
+class Round(NamedTuple):
+    """What the partitions are told in a round of swaps.
 
-    A fixed centre stands for one elsewhere: it is as far from the nodes as that centre.
+    Attributes
+    ----------
+    centres : ndarray of shape (n_clusters,), int32
+        Nodes, as one machine numbers them.
+    is_changed : ndarray of shape (n_clusters,), bool
+        Whose cells changed in the last round.
+    number : int
+        Of the round, from 0.
+    power : {1, 2}
+        Power of the distance in the energy.
+    seed : int
+        For the order of the candidates.
+    max_evaluations : int or None
+        Most candidates that a partition tries, one tried twice counting twice; None: what a time
+        allows that grows no faster than its region.
     """
 
-    graph: Graph
-    weight: npt.NDArray[np.float64]
-    n_fixed: int
+    centres: npt.NDArray[np.int32]
+    is_changed: npt.NDArray[np.bool_]
+    number: int
+    power: int
+    seed: int
+    max_evaluations: int | None
 
 
-def propose_swaps(
-    state: PartedState,
-    p: int,
-    centres: npt.NDArray[np.int32],
-    power: int,
-    seed: int,
-    max_evaluations: int | None,
-) -> Proposal:
+def propose_swaps(state: PartedState, p: int, asked: Round) -> Proposal:
     """Swap own centres of a partition for own nodes until that helps no more (a task).
 
     The nodes of the region see all centres at the distances that they have on the whole graph, so
-    the gain is real, and there may be more beyond the region.
+    the gain is real, and there may be more beyond the region. A node that was tried in vain is not
+    tried again before its way to its centre has changed, unless it is near a centre.
 
     Parameters
     ----------
@@ -72,41 +80,36 @@ def propose_swaps(
         Of a search from the centres.
     p : int
         Which partition.
-    centres : ndarray of shape (n_clusters,), int32
-        Nodes, as one machine numbers them.
-    power : {1, 2}
-        Power of the distance in the energy.
-    seed : int
-        For the order of the candidates.
-    max_evaluations : int or None
-        Most candidates tried, one tried twice counting twice; None: what a time allows that grows
-        no faster than the region.
+    asked : Round
+        What all partitions are told.
 
     Returns
     -------
     Proposal
     """
-    place = places_of(state.graph, p, centres)
+    place = places_of(state.graph, p, asked.centres)
     own = np.flatnonzero(place >= 0)
-    nothing = Proposal(own[:0], centres[:0], 0.0)
-    if not own.size:
-        return nothing
-    region = _region(state, p, place >= 0)
-    n_nodes = region.graph.n_nodes
+    is_tried = _tried_before(state, p, asked)
+    candidates = _candidates(state, p, asked, is_tried)
+    region = region_of(state, p, place >= 0) if own.size and candidates.size else None
+    if region is None or own.size + region.n_fixed < 2:
+        _note_tried(state, p, asked, is_tried)
+        return Proposal(own[:0], asked.centres[:0], 0.0)
+    n_nodes, arrays = region.graph.n_nodes, region.graph.arrays
     start = np.r_[place[own], np.arange(n_nodes - region.n_fixed, n_nodes)].astype(np.int32)
-    if len(start) < 2:
-        return nothing
-    n_own = state.graph.partition.sizes[p]
-    candidates = np.random.default_rng([seed, p]).permutation(n_own).astype(np.int32)
-    arrays = region.graph.arrays
-    before = _energy(arrays, region.weight, power, start)
-    if max_evaluations is None:
-        max_evaluations = affordable_evaluations(n_nodes, own.size)  # fixed centres are far
-    moved, *_ = _core.swap_centres(arrays, region.weight, power, start, candidates, max_evaluations)
-    if (moved[len(own) :] != start[len(own) :]).any():
-        return nothing
-    gain = before - _energy(arrays, region.weight, power, moved)
+    most = asked.max_evaluations
+    if most is None:
+        most = affordable_evaluations(n_nodes, own.size)  # fixed centres are far
+    before = _energy(arrays, region.weight, asked.power, start)
+    moved, _, _, n_tried, _ = _core.swap_centres(
+        arrays, region.weight, asked.power, start, candidates, most
+    )
+    is_tried[candidates[:n_tried]] = True
+    _note_tried(state, p, asked, is_tried)
+    gain = before - _energy(arrays, region.weight, asked.power, moved)
     is_moved = moved[: len(own)] != start[: len(own)]
+    if (moved[len(own) :] != start[len(own) :]).any():
+        is_moved[:] = False  # a fixed centre moved: the gain is none
     node = state.graph.scratch.load(f"part{p}-node")[moved[: len(own)][is_moved]]
     return Proposal(own[is_moved], node, gain)
 
@@ -121,66 +124,88 @@ def _energy(
     return float((weight * distance**power).sum())
 
 
-def _region(state: PartedState, p: int, is_own_centre: npt.NDArray[np.bool_]) -> _Region:
-    """The graph of a region, its weights, and how many of its nodes are fixed centres."""
-    graph = state.graph
-    places: list[Ints] = []
-    for q in range(graph.n_partitions):
-        source = state.load(q, "source")[: graph.partition.sizes[q]]
-        everything = np.arange(len(source))
-        places.append(everything if q == p else np.flatnonzero(is_own_centre[source]))
-    parts = [p, *(q for q in range(graph.n_partitions) if q != p and places[q].size)]
-    number = {q: np.full(graph.partition.sizes[q], -1) for q in range(graph.n_partitions)}
-    n_inside = 0
-    for q in parts:
-        number[q][places[q]] = n_inside + np.arange(len(places[q]))
-        n_inside += len(places[q])
-    pieces = [_edges_from(state, q, places[q], number) for q in parts]
-    node, other, length, label = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    outside = other < 0
-    fixed, rank = np.unique(label[outside], return_inverse=True)
-    other[outside] = n_inside + rank
-    n_nodes = n_inside + len(fixed)
-    whole = _joined_up(Graph.from_edges(n_nodes, node, other, length))
-    weights = [graph.scratch.load(f"part{q}-weight")[places[q]] for q in parts]
-    weight = np.concatenate([*weights, np.empty(len(fixed))])
-    weight[n_inside:] = _FIXED_WEIGHT * weight[:n_inside].sum()
-    return _Region(whole, weight, len(fixed))
+def _tried_before(state: PartedState, p: int, asked: Round) -> npt.NDArray[np.bool_]:
+    """Which own nodes were tried since their way to a centre last changed."""
+    n_own = state.graph.partition.sizes[p]
+    if asked.number == 0:
+        return np.zeros(n_own, np.bool_)
+    return state.graph.scratch.copy_of(tried_names(p, asked.number)[0])
 
 
-def _edges_from(
-    state: PartedState, q: int, places: Ints, number: dict[int, Ints]
-) -> tuple[Ints, Ints, npt.NDArray[np.float32], Ints]:
-    """Edges of some nodes of a partition: from, to or -1, length, and label where to is outside.
+def _note_tried(state: PartedState, p: int, asked: Round, is_tried: npt.NDArray[np.bool_]) -> None:
+    """Under another name than what was read, as a task may be run twice."""
+    state.graph.scratch.save(tried_names(p, asked.number)[1], is_tried)
 
-    The length of one that leads outside is that of the way to the centre of its end.
+
+def tried_names(p: int, number: int) -> tuple[str, str]:
+    """Names of what a partition knows of its nodes before a round and after it.
+
+    Parameters
+    ----------
+    p : int
+        Which partition.
+    number : int
+        Of the round.
+
+    Returns
+    -------
+    tuple of str
     """
-    graph = state.graph
-    indptr = graph.load(q, "indptr")
-    degree = np.diff(indptr)[places]
-    entry = np.repeat(indptr[places] - (np.cumsum(degree) - degree), degree) + np.arange(
-        degree.sum()
-    )
-    part, place = whereabouts(graph, q)
-    target = graph.load(q, "indices")[entry]
-    part, place = part[target], place[target]
-    length = graph.load(q, "lengths")[entry].astype(np.float64)
-    other, label = np.empty(len(entry), np.int64), np.full(len(entry), -1)
-    for r in np.unique(part).tolist():
-        here = np.flatnonzero(part == r)
-        other[here] = number[r][place[here]]
-        leaving = here[other[here] < 0]
-        length[leaving] += state.load(r, "distance")[place[leaving]]
-        label[leaving] = state.load(r, "source")[place[leaving]]
-    node = np.repeat(number[q][places], degree)
-    return node, other, length.astype(np.float32), label
+    return f"tried{p}-before{number}", f"tried{p}-after{number}"
 
 
-def _joined_up(graph: Graph) -> Graph:
-    """The graph with its components joined, too far apart to matter."""
-    component = _core.connected_components(graph.arrays)
-    first = np.unique(component, return_index=True)[1]
-    if len(first) == 1:
-        return graph
-    far = np.full(len(first) - 1, _APART * max(1e-30, float(graph.lengths.max(initial=0.0))))
-    return graph.with_edges(np.full(len(far), first[0]), first[1:], far)
+def _candidates(
+    state: PartedState, p: int, asked: Round, is_tried: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int32]:
+    """Own nodes to try: those nearest to a centre first, then the others in random order."""
+    order = np.random.default_rng([asked.seed, p]).permutation(len(is_tried))
+    is_near = _near_nodes(state, p, asked)
+    is_left = ~is_tried & ~is_near
+    return np.concatenate([order[is_near[order]], order[is_left[order]]]).astype(np.int32)
+
+
+def _near_nodes(state: PartedState, p: int, asked: Round) -> npt.NDArray[np.bool_]:
+    """Marks of the nodes nearest to each centre whose cell changed."""
+    n_own = state.graph.partition.sizes[p]
+    cell = np.array(state.load(p, "source")[:n_own])
+    node = np.flatnonzero(asked.is_changed[cell])
+    cell = cell[node]
+    order = np.lexsort((state.load(p, "distance")[node], cell))
+    ordered = cell[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    is_near = np.zeros(n_own, np.bool_)
+    is_near[node[order[rank <= _NEAR_PER_CENTRE]]] = True  # rank 0 is the centre
+    return is_near
+
+
+def note_changes(
+    before: PartedState, after: PartedState, p: int, number: int, n_cells: int
+) -> npt.NDArray[np.bool_]:
+    """Let the nodes of a partition that a round of swaps changed be tried again (a task).
+
+    Parameters
+    ----------
+    before, after : PartedState
+        Of the searches from the centres before the round and after it.
+    p : int
+        Which partition.
+    number : int
+        Of the round.
+    n_cells : int
+        How many centres there are.
+
+    Returns
+    -------
+    ndarray of shape (n_cells,), bool
+        Which cells have other nodes here, or nodes at other distances.
+    """
+    scratch, n_own = before.graph.scratch, before.graph.partition.sizes[p]
+    source, then = (np.array(s.load(p, "source")[:n_own]) for s in (before, after))
+    differs = source != then
+    differs |= before.load(p, "distance")[:n_own] != after.load(p, "distance")[:n_own]
+    last, following = tried_names(p, number)[1], tried_names(p, number + 1)[0]
+    scratch.save(following, scratch.load(last) & ~differs)
+    is_changed = np.zeros(n_cells, np.bool_)
+    is_changed[source[differs]] = True
+    is_changed[then[differs]] = True
+    return is_changed

@@ -14,7 +14,7 @@ from geoquant.distributed.engine import Engine, map_tasks
 from geoquant.distributed.shards import FileShard
 from geoquant.errors import InputError
 from geoquant.graph.csr import MAX_NODES
-from geoquant.latents import check_latents, read_latents
+from geoquant.latents import check_latents
 
 if TYPE_CHECKING:
     from geoquant.distributed.scratch import Scratch
@@ -32,8 +32,8 @@ class Nodes:
     ----------
     scratch : Scratch
         Where the tasks keep what they make.
-    paths : tuple of str
-        For each shard, an ``.npy`` file of its rows in float32, which may be the shard itself.
+    staged : tuple of FileShard
+        For each shard its rows in float32 in an ``.npy`` file, which may be the shard itself.
     offsets : tuple of int
         Number of the first row of each shard, and of rows in all.
     n_nodes : int
@@ -43,7 +43,7 @@ class Nodes:
     """
 
     scratch: Scratch
-    paths: tuple[str, ...]
+    staged: tuple[FileShard, ...]
     offsets: tuple[int, ...]
     n_nodes: int
     width: int
@@ -51,7 +51,7 @@ class Nodes:
     @property
     def n_shards(self) -> int:
         """How many shards there are."""
-        return len(self.paths)
+        return len(self.staged)
 
     @property
     def are_rows(self) -> bool:
@@ -109,13 +109,13 @@ def number_nodes(shards: ShardSet, scratch: Scratch, engine: Engine, *, n_ranges
             f"shards must hold at most {MAX_NODES} rows, found {shards.n_rows}; fit a sample"
         )
     tasks = [(shard, scratch, i, n_ranges) for i, shard in enumerate(shards.shards)]
-    staged = map_tasks(engine, stage_shard, tasks)
-    _require_one_dtype(shards, [dtype for _, dtype in staged])
-    paths = tuple(path for path, _ in staged)
+    found = map_tasks(engine, stage_shard, tasks)
+    _require_one_dtype(shards, [dtype for _, dtype in found])
+    staged = tuple(shard for shard, _ in found)
     offsets = tuple(shards.offsets.tolist())
-    rows = Nodes(scratch, paths, offsets, shards.n_rows, shards.width)
+    rows = Nodes(scratch, staged, offsets, shards.n_rows, shards.width)
     counts = map_tasks(engine, group_range, [(rows, r) for r in range(n_ranges)])
-    nodes = Nodes(scratch, paths, offsets, sum(counts), shards.width)
+    nodes = Nodes(scratch, staged, offsets, sum(counts), shards.width)
     if not nodes.are_rows:
         first = np.concatenate([[0], np.cumsum(counts)]).tolist()
         map_tasks(engine, number_shard, [(nodes, i, first) for i in range(nodes.n_shards)])
@@ -136,7 +136,7 @@ def _require_one_dtype(shards: ShardSet, dtypes: list[str]) -> None:
 
 def stage_shard(
     shard: FileShard | ArrayShard, scratch: Scratch, i: int, n_ranges: int
-) -> tuple[str, str]:
+) -> tuple[FileShard, str]:
     """Check a shard, see that it can be mapped, and sort the hashes of its rows (a task).
 
     Parameters
@@ -146,15 +146,18 @@ def stage_shard(
 
     Returns
     -------
-    tuple of str
-        Path of an ``.npy`` file with the rows in float32, and the type of the shard's numbers.
+    FileShard
+        The rows in float32 in an ``.npy`` file.
+    str
+        The type of the shard's numbers.
     """
     given = shard.read()
     rows = check_latents(given, name=shard.name)
-    is_mapped = isinstance(shard, FileShard) and isinstance(given, np.memmap)
-    is_mapped &= np.may_share_memory(rows, given)
-    if not is_mapped:
+    if isinstance(shard, FileShard) and shard.is_mappable and np.may_share_memory(rows, given):
+        staged = shard
+    else:
         scratch.save(f"rows{i}", rows)
+        staged = FileShard(scratch.path(f"rows{i}"), rows.shape)
     with default_floats():
         key = hash_rows(rows)
     order = np.argsort(key, kind="stable")
@@ -163,7 +166,7 @@ def stage_shard(
     scratch.save(f"hash{i}-key", key[order])
     scratch.save(f"hash{i}-row", order.astype(np.int64))
     scratch.save(f"hash{i}-cut", np.array([0, *cuts, len(order)], np.int64))
-    return shard.path if is_mapped else scratch.path(f"rows{i}"), str(given.dtype)  # type: ignore[union-attr]
+    return staged, str(given.dtype)
 
 
 def group_range(rows: Nodes, r: int) -> int:
@@ -247,7 +250,7 @@ def read_rows(rows: Nodes, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
     shard = np.searchsorted(rows.offsets, wanted, side="right") - 1
     for i in np.unique(shard):
         here = shard == i
-        found[here] = read_latents(rows.paths[i])[wanted[here] - rows.offsets[i]]
+        found[here] = rows.staged[i].read()[wanted[here] - rows.offsets[i]]
     return found
 
 
@@ -297,7 +300,7 @@ def nodes_of_shard(nodes: Nodes, i: int) -> ShardNodes:
     -------
     ShardNodes
     """
-    points = read_latents(nodes.paths[i])
+    points = nodes.staged[i].read()
     if nodes.are_rows:
         node = np.arange(nodes.offsets[i], nodes.offsets[i + 1], dtype=np.int32)
         return ShardNodes(points, node, np.ones(len(node)))
@@ -379,3 +382,32 @@ def points_of(
         nodes.scratch.remove(f"pick{i}-place")
         nodes.scratch.remove(f"pick{i}-point")
     return points
+
+
+def rows_of_nodes(nodes: Nodes, wanted: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """The first row of each of some nodes.
+
+    Parameters
+    ----------
+    nodes : Nodes
+        Of all shards.
+    wanted : ndarray of shape (m,) of int
+        Nodes.
+
+    Returns
+    -------
+    ndarray of shape (m,), int64
+        Numbers of rows over all shards.
+    """
+    if nodes.are_rows:
+        return wanted.astype(np.int64)
+    found = np.empty(len(wanted), np.int64)
+    for i in range(nodes.n_shards):
+        own = nodes.scratch.load(f"shard{i}-own")
+        node = nodes.scratch.load(f"shard{i}-node")[own]
+        if not len(own):
+            continue
+        at = np.minimum(np.searchsorted(node, wanted), len(node) - 1)
+        here = node[at] == wanted
+        found[here] = nodes.offsets[i] + own[at[here]]
+    return found

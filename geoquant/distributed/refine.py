@@ -11,7 +11,13 @@ import numpy.typing as npt
 from geoquant.clustering.multilevel import centres_among_cells, n_coarse_nodes
 from geoquant.distributed.contraction import contract
 from geoquant.distributed.engine import Engine, map_tasks
-from geoquant.distributed.local_swaps import Proposal, propose_swaps
+from geoquant.distributed.local_swaps import (
+    Proposal,
+    Round,
+    note_changes,
+    propose_swaps,
+    tried_names,
+)
 from geoquant.distributed.search import (
     PartedState,
     Work,
@@ -23,9 +29,14 @@ if TYPE_CHECKING:
     from geoquant.distributed.graph import PartedGraph
     from geoquant.progress import Progress
 
-#: A round that lowers the energy by less than this share is the last.
+#: A round that lowers the energy by less than this share is the last; where candidates are few,
+#: more do not repay their time.
 _LEAST_GAIN = 1e-4
-#: Most nodes of the graph on which centres are found first.
+_LEAST_GAIN_OF_FEW = 5e-4
+#: The graph on which centres are found first has so many times fewer nodes, and at most so many:
+#: measured on a million draws of MNIST latents and 256 centres, the energy there is 7 % above that
+#: of swaps on the whole graph, of one of 32 768 nodes 12 %.
+_COARSE_REDUCTION = 8
 _MOST_COARSE_NODES = 262_144
 
 
@@ -130,17 +141,23 @@ def parted_clustering(
     )
     state, energy = measured(centres)
     history, is_converged, n_rounds = [energy], False, 0
+    is_changed = np.ones(n_clusters, np.bool_)
+    parts = range(graph.n_partitions)
+    least_gain = _LEAST_GAIN_OF_FEW if max_evaluations is None else _LEAST_GAIN
     while n_rounds < max_rounds and not is_converged:
         seed = int(generator.integers(1 << 32))
-        common = (centres, power, seed, max_evaluations)
-        tasks = [(state, p, *common) for p in range(graph.n_partitions)]
-        proposals = map_tasks(engine, propose_swaps, tasks)
-        n_rounds += 1
+        asked = Round(centres, is_changed, n_rounds, power, seed, max_evaluations)
+        proposals = map_tasks(engine, propose_swaps, [(state, p, asked) for p in parts])
         moved, after, lower = _kept(centres, state, energy, proposals, measured)
-        is_converged = not lower < energy * (1 - _LEAST_GAIN)
+        is_converged = not lower < energy * (1 - least_gain)
         if lower < energy:
             history.append(lower)
+        tasks = [(state, after, p, n_rounds, n_clusters) for p in parts]
+        is_changed = np.logical_or.reduce(map_tasks(engine, note_changes, tasks))
         _forget(state, after)
+        for name in (name for p in parts for name in tried_names(p, n_rounds)):
+            graph.scratch.remove(name)
+        n_rounds += 1
         centres, state, energy = moved, after, lower
         if progress is not None:
             progress("swaps", n_rounds, max_rounds)
@@ -170,7 +187,7 @@ def coarse_start(
         Distinct nodes.
     """
     n_nodes = graph.partition.nodes.n_nodes
-    wanted = n_coarse_nodes(n_nodes, n_clusters) or n_nodes
+    wanted = max(n_coarse_nodes(n_nodes, n_clusters) or n_nodes, n_nodes // _COARSE_REDUCTION)
     n_coarse = max(n_clusters, min(wanted, _MOST_COARSE_NODES))
     sources = generator.permutation(n_nodes)[:n_coarse].astype(np.int32)
     state = parted_nearest_source(graph, sources, engine, name="coarse", work=work)

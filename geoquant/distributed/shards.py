@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from geoquant.errors import InputError
-from geoquant.latents import as_array, latents_shape, read_latents
+from geoquant.formats.dispatch import located, open_array
+from geoquant.formats.shards import shard_paths
+from geoquant.latents import as_array, is_mappable, read_latents, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from geoquant.files import PathLike
 
-SUFFIXES = (".npy", ".npz", ".safetensors")
+#: A file is cut into shards of about this size, where its format lets rows be read by themselves.
+_SHARD_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class FileShard:
-    """Rows in a file.
+    """Rows in a file, all of them or some.
 
     Parameters
     ----------
@@ -34,23 +37,39 @@ class FileShard:
         Rows and numbers in each.
     key : str, optional
         Name of the array, where the file holds several.
+    start : int, optional
+        The first of the rows, where they are a part of those in the file.
     """
 
     path: str
     shape: tuple[int, int]
     key: str | None = None
+    start: int | None = None
+
+    @property
+    def source(self) -> str:
+        """What holds the rows, and perhaps those of other shards."""
+        return self.path
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return self.path
+        return self.path if self.start is None else f"{self.path}, from row {self.start} on"
+
+    @property
+    def is_mappable(self) -> bool:
+        """Whether `read` maps the file, so that it takes no memory of its own."""
+        return is_mappable(self.path)
 
     def read(self) -> npt.NDArray[Any]:
         """The rows as stored, mapped where the format allows."""
-        found = read_latents(self.path, self.key)
+        if self.start is None:
+            found = read_latents(self.path, self.key)
+        else:
+            found = read_rows(self.path, self.start, self.start + self.shape[0], self.key)
         if found.shape != self.shape:
             raise InputError(
-                f"{self.path}: the shard had shape {self.shape} when the run began, found "
+                f"{self.name}: the shard had shape {self.shape} when the run began, found "
                 f"{found.shape}; leave shards as they are while they are in use"
             )
         return found
@@ -70,6 +89,12 @@ class ArrayShard:
 
     rows: npt.NDArray[Any]
     name: str
+    start: ClassVar[int | None] = None
+
+    @property
+    def source(self) -> str:
+        """What holds the rows."""
+        return self.name
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -88,8 +113,8 @@ class ShardSet:
     Parameters
     ----------
     shards : tuple
-        Of `FileShard`, `ArrayShard`, or what has their `name`, `shape` and `read()`; each has
-        rows, and all have one width.
+        Of `FileShard`, `ArrayShard`, or what has their `name`, `source`, `shape` and `read()`; each
+        has rows, and all have one width. Shards of one source follow one another.
 
     Raises
     ------
@@ -136,6 +161,14 @@ class ShardSet:
         return int(self.offsets[-1])
 
     @cached_property
+    def by_source(self) -> dict[str, list[int]]:
+        """Numbers of the shards of each source, in order."""
+        found: dict[str, list[int]] = {}
+        for i, shard in enumerate(self.shards):
+            found.setdefault(shard.source, []).append(i)
+        return found
+
+    @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:
         """Number of the first row of each shard, and of rows in all; shape (n_shards + 1,)."""
         counts = [shard.shape[0] for shard in self.shards]
@@ -143,12 +176,15 @@ class ShardSet:
 
 
 def shards_of_files(paths: PathLike | Iterable[PathLike], key: str | None = None) -> ShardSet:
-    """Shards of the files in a folder, in the order of their names, or of files as listed.
+    """Shards of a file, of those in a folder, or of those that a manifest or an iterable names.
+
+    Files, folders and manifests are those of `read_latents`, in the same order. Large files in
+    ``.npy``, Parquet and Zarr are cut into several shards, so that none is read whole.
 
     Parameters
     ----------
     paths : path or iterable of paths
-        A folder, of whose files those with a known suffix are taken; or files.
+        A file, folder or manifest, or files.
     key : str, optional
         Name of the array in files that hold several.
 
@@ -174,17 +210,22 @@ def shards_of_files(paths: PathLike | Iterable[PathLike], key: str | None = None
     ...     shards_of_files(folder).n_rows
     5
     """
-    if isinstance(paths, str | os.PathLike):
-        folder = Path(paths)
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
-        if not files:
-            raise InputError(f"{folder}: no shard with a suffix of {', '.join(SUFFIXES)} there")
-    else:
-        files = [Path(path) for path in paths]
-    shapes = [latents_shape(file, key) for file in files]
-    return ShardSet(
-        tuple(FileShard(str(f), shape, key) for f, shape in zip(files, shapes, strict=True))  # type: ignore[arg-type]
-    )
+    files = shard_paths(paths) if isinstance(paths, str | os.PathLike) else paths
+    return ShardSet(tuple(shard for file in files for shard in _shards_of_file(file, key)))
+
+
+def _shards_of_file(path: PathLike, key: str | None) -> list[FileShard]:
+    """As many as its size asks for."""
+    file, key = located(path, key)
+    with open_array(file, key) as stored:
+        shape: Any = stored.shape
+        n_bytes = math.prod(shape[1:]) * stored.dtype.itemsize
+        n_together, can_cut = stored.n_rows_together, stored.read_rows is not None
+    if len(shape) != 2 or not can_cut or shape[0] * n_bytes <= _SHARD_BYTES:
+        return [FileShard(file, shape, key)]
+    n_rows = max(1, _SHARD_BYTES // (n_bytes * n_together)) * n_together
+    starts = range(0, shape[0], n_rows)
+    return [FileShard(file, (min(n_rows, shape[0] - a), shape[1]), key, a) for a in starts]
 
 
 def shards_of_array(rows: object, n_shards: int) -> ShardSet:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from geoquant.distributed.fit import PartedFit
+    from geoquant.distributed.shards import FileShard
 
 
 class _Sums(NamedTuple):
@@ -50,7 +51,7 @@ def summarize_shards(
     """
     vectors, nodes = fitted.codebook.vectors, fitted.nodes
     tasks = [
-        (rows, *paths, vectors, n_jobs) for rows, paths in zip(nodes.paths, written, strict=True)
+        (rows, *paths, vectors, n_jobs) for rows, paths in zip(nodes.staged, written, strict=True)
     ]
     found = map_tasks(engine, sum_shard, tasks)
     codes, k, n = np.arange(len(vectors)), len(vectors), nodes.offsets[-1]
@@ -68,14 +69,14 @@ def summarize_shards(
 
 
 def sum_shard(
-    rows: str,
+    rows: FileShard,
     codes: str,
     distances: str,
     vectors: npt.NDArray[np.float32],
     n_jobs: int | None,
 ) -> _Sums:
     """Add up what `summarize_shards` needs of the files of a shard (a task)."""
-    latents, code = read_latents(rows), read_latents(codes)
+    latents, code = rows.read(), read_latents(codes)
     straight = nearest_codeword(latents, vectors, n_jobs=n_jobs)
     return _Sums(
         np.bincount(code, minlength=len(vectors)),

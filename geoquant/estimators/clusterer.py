@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -19,11 +20,13 @@ from sklearn.utils.validation import check_is_fitted
 from geoquant.arguments import check_count
 from geoquant.assignment import Assignment, distances_to_centres, nearest_through
 from geoquant.clustering.kmedoids import geodesic_kmedoids
+from geoquant.dask_arrays import is_dask_array, map_rows
 from geoquant.default_floats import default_floats
 from geoquant.distinct import distinct_rows
 from geoquant.errors import InputError, NotConnectedError
 from geoquant.estimators.callbacks import CallbackSupportMixin, fit_tasks, with_callbacks
-from geoquant.estimators.inputs import validated_graph, validated_latents
+from geoquant.estimators.dask_fit import fitted_in_parts
+from geoquant.estimators.inputs import validated_dask_array, validated_graph, validated_latents
 from geoquant.estimators.snapshot import on_a_copy
 from geoquant.fit import POWER, fit_distinct
 from geoquant.graph.components import require_connected
@@ -32,6 +35,8 @@ from geoquant.graph.knn import RECALL_TARGET, nearest_neighbors
 from geoquant.latents import check_latents, check_sample_weight
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from geoquant.clustering.result import Clustering
     from geoquant.progress import Progress
 
@@ -86,7 +91,8 @@ class GeodesicClusterer(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Latents. With ``metric='precomputed'``: a sparse matrix of distances of shape
+            Latents; an array of Dask is fitted in partitions, none of it read whole (see Notes of
+            the class). With ``metric='precomputed'``: a sparse matrix of distances of shape
             (n_samples, n_samples), every stored entry an edge.
         y : Ignored
             For the API.
@@ -134,13 +140,17 @@ class GeodesicClusterer(
         -------
         ndarray of shape (n_samples,), int32
             On the training rows, equal to ``labels_`` (with ``metric='precomputed'`` if the
-            matrix stores its zero diagonal). Does not depend on the other rows.
+            matrix stores its zero diagonal). Does not depend on the other rows. Of an array of
+            Dask one in its blocks, computed when it is asked for.
 
         Raises
         ------
         InputError
             If `X` cannot be used.
         """
+        if is_dask_array(X):
+            codes: npt.NDArray[np.int32] = self._mapped(_codes_of_rows, X, np.int32)
+            return codes
         return self._assign(X).codes
 
     @on_a_copy
@@ -163,6 +173,17 @@ class GeodesicClusterer(
             If `X` cannot be used.
         """
         check_is_fitted(self)
+        if not hasattr(self, "graph_"):
+            raise InputError(
+                "transform needs graph_, which stays in partitions where an array of Dask has very "
+                "many rows; fit a sample, or use predict"
+            )
+        if is_dask_array(X):
+            dtype = np.float32 if X.dtype == np.float32 else np.float64
+            mapped: npt.NDArray[np.floating] = self._mapped(
+                _transformed_rows, X, dtype, len(self._centre_nodes)
+            )
+            return mapped
         x = self._validated(X, reset=False)
         index, step = self._near_nodes(x)
         distances = distances_to_centres(self.graph_, self._centre_nodes, index, step)
@@ -188,6 +209,11 @@ class GeodesicClusterer(
             If `X` cannot be used, or the estimator was fitted on a precomputed graph, which has no
             codewords.
         """
+        if is_dask_array(X):
+            quantized: npt.NDArray[np.float32] = self._mapped(
+                _quantized_rows, X, np.float32, self.n_features_in_
+            )
+            return quantized
         codes = self.predict(X)
         if self.metric == "precomputed":
             raise InputError("quantize needs latents; a precomputed graph has no codewords")
@@ -216,7 +242,10 @@ class GeodesicClusterer(
         InputError
             If `X` or the weights cannot be used.
         """
-        distance = self._assign(X).distance
+        if is_dask_array(X):
+            distance = self._mapped(_distances_of_rows, X, np.float64).compute()
+        else:
+            distance = self._assign(X).distance
         weights = check_sample_weight(sample_weight, len(distance))
         return -float((weights * distance ** POWER[self._codewords]).sum())
 
@@ -227,13 +256,16 @@ class GeodesicClusterer(
             raise InputError(f"metric must be one of {_METRICS}, found {self.metric!r}")
         x = self._validated(X, reset=True)
         check_count(self.n_clusters, "n_clusters", 1)
-        if self.n_clusters > x.shape[0]:
+        is_in_parts = is_dask_array(x)
+        if not is_in_parts and self.n_clusters > x.shape[0]:
             raise InputError(
                 f"n_samples={x.shape[0]} should be >= n_clusters={self.n_clusters}: "
                 "lower n_clusters or give more rows"
             )
         tasks = fit_tasks(self, x, y, sample_weight)
         fit = self._fit_graph if self.metric == "precomputed" else self._fit_latents
+        if is_in_parts:
+            fit = self._fit_parts
         fit(x, sample_weight, None if tasks is None else tasks.progress)
         if tasks is not None:
             tasks.end()
@@ -266,6 +298,14 @@ class GeodesicClusterer(
         self.graph_rows_ = fitted.rows.row
         self.codebook_ = fitted.codebook
         self.cluster_centers_ = fitted.codebook.vectors
+
+    def _fit_parts(
+        self, x: Any, sample_weight: npt.ArrayLike | None, progress: Progress | None
+    ) -> None:
+        found = fitted_in_parts(self, x, sample_weight, self._codewords, progress)
+        for name in ("graph_", "graph_rows_"):  # of an earlier fit; there may be none now
+            self.__dict__.pop(name, None)
+        self.__dict__ |= found
 
     def _fit_graph(
         self, x: Any, sample_weight: npt.ArrayLike | None, progress: Progress | None
@@ -311,8 +351,24 @@ class GeodesicClusterer(
         self._node_code, self._node_distance = clustering.labels, clustering.distance
 
     def _validated(self, X: Any, *, reset: bool) -> Any:
-        validated = validated_graph if self.metric == "precomputed" else validated_latents
+        if self.metric == "precomputed":
+            return validated_graph(self, X, reset=reset)
+        validated = validated_dask_array if is_dask_array(X) else validated_latents
         return validated(self, X, reset=reset)
+
+    def _mapped(
+        self, function: Callable[..., Any], X: Any, dtype: Any, width: int | None = None
+    ) -> Any:
+        """What a function of this estimator gives for each block of an array of Dask."""
+        check_is_fitted(self)
+        x = self._validated(X, reset=False)
+        held = copy(self)  # all that workers need of it
+        held.n_jobs = self.n_jobs or 1
+        for name in ("labels_", "geodesic_distances_", "graph_rows_"):
+            held.__dict__.pop(name, None)
+        if function is not _transformed_rows:
+            held.__dict__.pop("graph_", None)
+        return map_rows(function, x, held, name="X", dtype=dtype, width=width)
 
     def _assign(self, X: Any) -> Assignment:
         check_is_fitted(self)
@@ -344,6 +400,23 @@ class GeodesicClusterer(
         tags.input_tags.sparse = tags.input_tags.pairwise = self.metric == "precomputed"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _codes_of_rows(held: GeodesicClusterer, rows: Any, *, name: str) -> npt.NDArray[np.int32]:
+    return held._assign(check_latents(rows, name=name)).codes  # noqa: SLF001
+
+
+def _distances_of_rows(held: GeodesicClusterer, rows: Any, *, name: str) -> npt.NDArray[np.float64]:
+    return held._assign(check_latents(rows, name=name)).distance  # noqa: SLF001
+
+
+def _transformed_rows(held: GeodesicClusterer, rows: Any, *, name: str) -> Any:
+    check_latents(rows, name=name)
+    return held.transform(rows)
+
+
+def _quantized_rows(held: GeodesicClusterer, rows: Any, *, name: str) -> npt.NDArray[np.float32]:
+    return held.quantize(check_latents(rows, name=name))
 
 
 def _stored_neighbors(x: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:

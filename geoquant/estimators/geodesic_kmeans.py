@@ -77,6 +77,15 @@ class GeodesicKMeans(GeodesicClusterer):
     that improve on what is found already: the fit then ends soon, with codes that are whole but
     not the best.
 
+    An array of Dask is fitted in partitions, at the workers of Dask's current client or in threads:
+    each block is computed and written once to a scratch folder, which is made where temporary
+    files are, or in the folder that ``GEOQUANT_SCRATCH`` names where workers are on other machines.
+    Attributes are those of a fit in memory, bit for bit, for up to 262,144 distinct rows; of more
+    the graph stays in partitions, and there is no `graph_` and no `transform`. `labels_` and
+    `geodesic_distances_` are arrays of Dask in the blocks of the rows, their numbers in this
+    process. `predict`, `transform` and `quantize` of an array of Dask are computed when they are
+    asked for.
+
     Examples
     --------
     >>> import geoquant as gq

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from geoquant.arguments import refuse_masked
+from geoquant.dask_arrays import is_dask_array, rows_of_dask_array
 from geoquant.errors import InputError
 from geoquant.graph.csr import check_sparse
 
@@ -50,6 +51,40 @@ def validated_latents(estimator: Any, X: Any, *, reset: bool) -> Any:
         raise InputError(f"X must be convertible to a NumPy array: {error}") from error
 
 
+def validated_dask_array(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """An array of Dask as scikit-learn would have its blocks.
+
+    Parameters
+    ----------
+    estimator, reset
+        As for `validated_latents`.
+    X : dask array of shape (n_samples, n_features)
+        What was given; it is not computed.
+
+    Returns
+    -------
+    dask array of shape (n_samples, n_features), float32 or float64
+        Its blocks are whole rows.
+
+    Raises
+    ------
+    InputError
+        If it has no columns of numbers.
+
+    Examples
+    --------
+    >>> import dask.array as da  # doctest: +SKIP
+    >>> from sklearn.base import BaseEstimator
+    >>> from geoquant.estimators.inputs import validated_dask_array
+    >>> x = da.ones((4, 2), dtype=int)  # doctest: +SKIP
+    >>> validated_dask_array(BaseEstimator(), x, reset=True).dtype  # doctest: +SKIP
+    dtype('float64')
+    """
+    rows = rows_of_dask_array(X, "X")
+    validate_data(estimator, rows, reset=reset, skip_check_array=True)
+    return rows if rows.dtype in _FLOATS else rows.astype(np.float64)
+
+
 def validated_graph(estimator: Any, X: Any, *, reset: bool) -> Any:
     """A precomputed graph as scikit-learn has it.
 
@@ -78,6 +113,11 @@ def validated_graph(estimator: Any, X: Any, *, reset: bool) -> Any:
     >>> validated_graph(BaseEstimator(), coo_array([[0.0, 1.0], [1.0, 0.0]]), reset=True).format
     'csr'
     """
+    if is_dask_array(X):
+        raise InputError(
+            "with metric='precomputed', X must be a sparse matrix of distances, found an array of "
+            "Dask; give it in memory, as a scipy.sparse.csr_array"
+        )
     _refuse_silent_conversions(X)
     return validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=_FLOATS)
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 
 from geoquant.errors import FileFormatError
-from geoquant.files import open_regular
+from geoquant.files import open_regular, stream_size
 from geoquant.formats.columns import (
     Column,
     chosen_columns,
@@ -117,7 +117,7 @@ def _start(stream: IO[bytes], path: PathLike) -> int:
 
 def _batches(stream: IO[bytes], path: PathLike) -> Iterator[_Batch]:
     """What each message after the schema claims; bodies are skipped."""
-    size = os.fstat(stream.fileno()).st_size
+    size = stream_size(stream)
     while True:
         prefix = stream.read(8)
         if len(prefix) != 8:

@@ -10,6 +10,7 @@ from geoquant.errors import FileFormatError
 from geoquant.formats.npy import open_npy
 from geoquant.formats.npz import open_npz
 from geoquant.formats.safetensors_file import open_safetensors
+from geoquant.urls import is_url, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,11 @@ _ALWAYS: dict[str, Opener] = {
 }
 _CODE_SUFFIXES = (".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 _INNER = "::"
+_LOCAL_ONLY = (".h5", ".hdf5", ".pt", ".pth")
+#: Files by which folders of two formats are known, whatever their name.
+_ZARR_STORE = {"zarr.json", ".zarray", ".zgroup"}
+_DATASET = {"state.json", "dataset_dict.json"}
+_STORES = _ZARR_STORE | _DATASET
 
 
 def known_suffix(name: str) -> str | None:
@@ -61,7 +67,7 @@ def located(path: PathLike, key: str | None = None) -> tuple[str, str | None]:
     Parameters
     ----------
     path : str or PathLike
-        A path that exists is that of the file, whatever is in its name.
+        A path that exists is that of the file, whatever is in its name; or an address.
     key : str, optional
         Must be left out where the path names the array.
 
@@ -81,7 +87,7 @@ def located(path: PathLike, key: str | None = None) -> tuple[str, str | None]:
     >>> located("latents.h5::/train/z"), located("latents.h5", "z")
     (('latents.h5', '/train/z'), ('latents.h5', 'z'))
     """
-    whole = os.fspath(path)
+    whole = url_of(path) or os.fspath(path)
     file, sign, inner = whole.partition(_INNER)
     if not sign or os.path.lexists(whole):
         return whole, key
@@ -125,11 +131,49 @@ def open_array(path: PathLike, key: str | None = None) -> AbstractContextManager
     """
     file, key = located(path, key)
     suffix = known_suffix(os.path.basename(os.path.normpath(file)))
+    if suffix in _LOCAL_ONLY and is_url(file):
+        raise FileFormatError(f"{file}: files {suffix} are not read at addresses; copy it here")
     if suffix is not None:
         return opener(suffix)(file, key)
     if os.path.isdir(file):
         return _open_folder(file, key)
+    if is_folder_of_shards(file):
+        return _imported("shards.open_shards", "shards")(file, key)
+    if is_manifest(file):
+        return _imported("shards.open_manifest", "manifests")(file, key)
     raise _unknown(file)
+
+
+def is_manifest(path: PathLike) -> bool:
+    """Whether a file is a list of shards, as its suffix says.
+
+    Examples
+    --------
+    >>> from geoquant.formats.dispatch import is_manifest
+    >>> is_manifest("nowhere.json")
+    False
+    """
+    has_suffix = os.fspath(path).lower().endswith((".json", ".txt"))
+    return has_suffix and (os.path.isfile(path) or is_url(path))
+
+
+def is_folder_of_shards(path: PathLike) -> bool:
+    """Whether a path is a folder, and not a store in one of the formats that are folders.
+
+    An address whose suffix says nothing is taken for one.
+
+    Examples
+    --------
+    >>> from geoquant.formats.dispatch import is_folder_of_shards
+    >>> is_folder_of_shards("latents.npy")
+    False
+    """
+    name = os.path.basename(os.path.normpath(path))
+    if is_url(path):
+        return known_suffix(name) is None and not is_manifest(path)
+    if not os.path.isdir(path) or known_suffix(name) is not None:
+        return False
+    return not _STORES & set(os.listdir(path))
 
 
 def opener(suffix: str) -> Opener:
@@ -167,9 +211,9 @@ def _open_folder(folder: str, key: str | None) -> AbstractContextManager[Stored]
         names = set(os.listdir(folder))
     except OSError as error:
         raise FileFormatError(f"{folder}: cannot be read: {error.strerror}") from error
-    if names & {"zarr.json", ".zarray", ".zgroup"}:
+    if names & _ZARR_STORE:
         return opener(".zarr")(folder, key)
-    if names & {"state.json", "dataset_dict.json"}:
+    if names & _DATASET:
         return _imported("dataset_folder.open_dataset", "datasets")(folder, key)
     return _imported("shards.open_shards", "shards")(folder, key)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from contextlib import contextmanager
@@ -10,11 +11,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from geoquant.errors import FileFormatError, ResourceError
-from geoquant.files import byte_count, open_regular
-from geoquant.formats.stored import AnyArray, PathLike, Stored
+from geoquant.files import byte_count, open_regular, stream_size
+from geoquant.formats.stored import AnyArray, PathLike, Stored, empty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _MAX_HEADER = 10_000
 
@@ -73,7 +74,14 @@ def open_npy(path: PathLike, key: str | None = None) -> Iterator[Stored]:
     """
     _refuse_key(path, key)
     with open_regular(path) as stream:
-        yield stored_npy(stream, os.fstat(stream.fileno()).st_size, os.fspath(path))
+        where = os.fspath(path)
+        header = read_npy_header(stream, stream_size(stream), where)
+        yield Stored(
+            header.shape,
+            header.dtype,
+            lambda: _read_numbers(stream, header, where),
+            None if header.fortran_order else _reader_of_rows(stream, header, where),
+        )
 
 
 def map_npy(path: PathLike, key: str | None = None) -> AnyArray:
@@ -108,7 +116,7 @@ def map_npy(path: PathLike, key: str | None = None) -> AnyArray:
     """
     _refuse_key(path, key)
     with open_regular(path) as stream:
-        header = read_npy_header(stream, os.fstat(stream.fileno()).st_size, os.fspath(path))
+        header = read_npy_header(stream, stream_size(stream), os.fspath(path))
         if header.n_data_bytes == 0:
             return np.empty(header.shape, dtype=header.dtype)
         return np.memmap(
@@ -241,6 +249,27 @@ def _not_plain(where: str, found: str) -> FileFormatError:
         "arrays and pickled Python objects are not read: save with "
         "numpy.save(path, latents.astype(numpy.float32))"
     )
+
+
+def _reader_of_rows(
+    stream: IO[bytes], header: NpyHeader, where: str
+) -> Callable[[int, int], AnyArray]:
+    def read_rows(start: int, stop: int) -> AnyArray:
+        shape = (stop - start, *header.shape[1:])
+        n_bytes = math.prod(header.shape[1:]) * header.dtype.itemsize
+        target = empty(where, shape, header.dtype)
+        stream.seek(header.n_header_bytes + start * n_bytes)
+        data = target.reshape(-1).view(np.uint8)
+        done = 0
+        while done < len(data):
+            block = stream.read(min(1 << 20, len(data) - done))
+            if not block:
+                raise FileFormatError(f"{where}: is cut short; copy it again, or save it anew")
+            data[done : done + len(block)] = np.frombuffer(block, dtype=np.uint8)
+            done += len(block)
+        return target
+
+    return read_rows
 
 
 def _read_numbers(stream: IO[bytes], header: NpyHeader, where: str) -> AnyArray:

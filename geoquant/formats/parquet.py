@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -75,12 +76,22 @@ def open_parquet(path: PathLike, key: str | None = None) -> Iterator[Stored]:
             width = _width(schema, columns[0], groups, path) if columns[0].is_list else 0
             shape = result_shape(columns, sum(group.n_rows for group in groups), width)
 
-            def read() -> AnyArray:
-                require_room(path, shape, result_dtype(columns), besides=2 * _BATCH_BYTES)
-                check_pages(stream, groups, [_leaf(schema, column) for column in columns], path)
-                return _read_columns(file, columns, shape, path)
+            leaves = [_leaf(schema, column) for column in columns]
 
-            yield Stored(shape, result_dtype(columns), read)
+            def read_rows(start: int, stop: int) -> AnyArray:
+                wanted = (stop - start, *shape[1:])
+                require_room(path, wanted, result_dtype(columns), besides=2 * _BATCH_BYTES)
+                numbers, before = _groups_of_rows(groups, start, stop)
+                check_pages(stream, [groups[i] for i in numbers], leaves, path)
+                return _read_columns(file, columns, wanted, path, numbers, start - before)
+
+            yield Stored(
+                shape,
+                result_dtype(columns),
+                lambda: read_rows(0, shape[0]),
+                read_rows,
+                max(1, groups[0].n_rows) if groups else 1,
+            )
 
 
 def _leaf(schema: pa.Schema, column: Column) -> int:
@@ -107,18 +118,40 @@ def _width(schema: pa.Schema, column: Column, groups: list[RowGroup], path: Path
     return width
 
 
+def _groups_of_rows(groups: list[RowGroup], start: int, stop: int) -> tuple[list[int], int]:
+    """Which groups hold a range of rows, and the number of the first row of the first of them."""
+    ends = list(itertools.accumulate(group.n_rows for group in groups))
+    numbers = [i for i, end in enumerate(ends) if end > start and end - groups[i].n_rows < stop]
+    return numbers, ends[numbers[0]] - groups[numbers[0]].n_rows if numbers else 0
+
+
 def _read_columns(
-    file: pq.ParquetFile, columns: list[Column], shape: tuple[int, ...], path: PathLike
+    file: pq.ParquetFile,
+    columns: list[Column],
+    shape: tuple[int, ...],
+    path: PathLike,
+    groups: list[int],
+    n_left_out: int,
 ) -> AnyArray:
-    target, done = empty(path, shape, result_dtype(columns)), 0
+    """As many rows of some groups as the shape says, after those that are left out."""
+    target, done, at = empty(path, shape, result_dtype(columns)), 0, 0
+    last = n_left_out + len(target)
+    is_cut = last < sum(file.metadata.row_group(i).num_rows for i in groups)
     row_bytes = max(1, target.nbytes // max(1, len(target)))
     batches = file.iter_batches(
         batch_size=max(1, min(_MOST_BATCH_ROWS, _BATCH_BYTES // row_bytes)),
+        row_groups=groups,
         columns=[column.name for column in columns],
         use_threads=False,
     )
     for batch in batches:
-        done = put_rows(target, done, columns, batch, path)
+        begin, end = max(at, n_left_out), at + batch.num_rows
+        if is_cut:  # otherwise rows that are too many are an error
+            end = min(end, last)
+        if begin < end:
+            wanted = batch.slice(begin - at, end - begin)
+            done = put_rows(target, done, columns, wanted, path)
+        at += batch.num_rows
     if done != len(target):
         raise FileFormatError(
             f"{os.fspath(path)}: claims {len(target)} rows and holds {done}; the file is damaged: "

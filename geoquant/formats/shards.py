@@ -9,9 +9,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from geoquant.errors import FileFormatError
-from geoquant.files import read_json_object
-from geoquant.formats.dispatch import known_suffix, opener
+from geoquant.files import open_regular, read_json_object
+from geoquant.formats.dispatch import (
+    is_folder_of_shards,
+    is_manifest,
+    known_suffix,
+    open_array,
+)
 from geoquant.formats.stored import AnyArray, PathLike, Stored, empty, listed, require_room
+from geoquant.urls import is_url, names_at, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,21 +69,127 @@ def open_shards(folder: PathLike, key: str | None = None) -> Iterator[Stored]:
     ...         stored.read().tolist()
     [[0.0], [1.0]]
     """
-    names = shard_names(os.fspath(folder))
+    paths = _paths_in_folder(os.fspath(folder))
+    with open_concatenated(paths, key, open_array) as stored:
+        yield stored
+
+
+@contextmanager
+def open_manifest(path: PathLike, key: str | None = None) -> Iterator[Stored]:
+    """Open the array that the files that a manifest names hold together.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        Of a file in JSON or text, as for `shard_paths`.
+    key : str, optional
+        Name of the array in each of the files.
+
+    Yields
+    ------
+    Stored
+        All rows.
+
+    Raises
+    ------
+    FileFormatError, ResourceError
+        As `open_shards`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from geoquant.files import write_atomically, write_npy
+    >>> from geoquant.formats.shards import open_manifest
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_npy(pathlib.Path(folder, "a.npy"), np.ones((2, 1)))
+    ...     write_atomically(pathlib.Path(folder, "all.txt"), b"a.npy")
+    ...     with open_manifest(pathlib.Path(folder, "all.txt")) as stored:
+    ...         stored.shape
+    (2, 1)
+    """
+    with open_concatenated(_paths_in_manifest(os.fspath(path)), key, open_array) as stored:
+        yield stored
+
+
+def shard_paths(path: PathLike) -> list[str]:
+    """Paths of the files that hold latents together, in the order in which they are read.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A folder of shards; a manifest, ``.json`` that holds ``{"shards": [...]}`` or ``.txt`` with
+        a path in each line, which are relative to its folder or lead elsewhere; or a file, which is
+        its own only shard.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    FileFormatError
+        If there is none, or a manifest cannot be used.
+
+    Examples
+    --------
+    >>> from geoquant.formats.shards import shard_paths
+    >>> shard_paths("latents.npy")
+    ['latents.npy']
+    """
+    whole = url_of(path) or os.fspath(path)
+    if is_manifest(whole):
+        return _paths_in_manifest(whole)
+    return _paths_in_folder(whole) if is_folder_of_shards(whole) else [whole]
+
+
+def _paths_in_folder(folder: str) -> list[str]:
+    names = shard_names(folder)
     suffixes = {known_suffix(name): name for name in reversed(names)}
     if len(suffixes) > 1:
         raise FileFormatError(
-            f"{os.fspath(folder)}: the shards must be of one format, found "
+            f"{folder}: the shards must be of one format, found "
             f"{listed(sorted(suffixes.values()))}; {_CURE}"
         )
-    (suffix,) = suffixes
-    if suffix is None:
+    if None in suffixes:
         raise FileFormatError(
             f"{os.path.join(folder, names[0])}: is no file of latents of a known suffix; {_CURE}"
         )
-    paths = [os.path.join(folder, name) for name in names]
-    with open_concatenated(paths, key, opener(suffix)) as stored:
-        yield stored
+    return [os.path.join(folder, name) for name in names]
+
+
+def _paths_in_manifest(manifest: str) -> list[str]:
+    """Unlike the manifest of a folder, which may come with it, this one was named by the user."""
+    if manifest.lower().endswith(".json"):
+        named = read_json_object(manifest, max_bytes=_MAX_MANIFEST_BYTES).get("shards")
+    else:
+        named = _lines(manifest)
+    is_list = isinstance(named, list) and all(isinstance(name, str) and name for name in named)
+    if not is_list or not named:
+        raise FileFormatError(
+            f'{manifest}: must name shards, as in {{"shards": ["a.npy", "b.npy"]}}, or in a text '
+            "file one in each line; found none"
+        )
+    if len(set(named)) != len(named):
+        twice = next(name for name in named if named.count(name) > 1)
+        raise FileFormatError(f"{manifest}: names the shard {twice} twice; name each once")
+    folder = os.path.dirname(manifest)
+    paths = [url_of(name) or os.path.join(folder, name) for name in named]
+    for path in filter(is_manifest, paths):
+        raise FileFormatError(f"{manifest}: names {path}, a manifest too; name its shards instead")
+    return paths
+
+
+def _lines(manifest: str) -> list[str]:
+    with open_regular(manifest) as stream:
+        content = stream.read(_MAX_MANIFEST_BYTES + 1)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{manifest}: is no text in UTF-8: {error}; save it anew") from error
+    if len(content) > _MAX_MANIFEST_BYTES or "\0" in text:
+        raise FileFormatError(f"{manifest}: is no list of shards, one in each line; name another")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def shard_names(folder: str) -> list[str]:
@@ -108,9 +220,10 @@ def shard_names(folder: str) -> list[str]:
     ...     shard_names(folder)
     ['9.npy', '10.npy']
     """
-    if os.path.lexists(os.path.join(folder, MANIFEST)):
+    found = names_at(folder) if is_url(folder) else os.listdir(folder)
+    if MANIFEST in found:
         return _listed_names(os.path.join(folder, MANIFEST))
-    names = sorted((name for name in os.listdir(folder) if name[0] not in "._"), key=_natural)
+    names = sorted((name for name in found if name[0] not in "._"), key=_natural)
     if not names:
         raise FileFormatError(f"{folder}: holds no shard; give a folder of files of latents")
     return names

@@ -24,11 +24,28 @@ _SHOWN_CHARACTERS = 200
 
 
 class Stored(NamedTuple):
-    """An array in an open file: what its header says, and how to read its numbers."""
+    """An array in an open file: what its header says, and how to read its numbers.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the array.
+    dtype : dtype
+        Of its numbers.
+    read : callable
+        Reads all of it.
+    read_rows : callable or None
+        Called as ``read_rows(start, stop)``; reads little more than those rows. None where the
+        format has no such way.
+    n_rows_together : int
+        Rows that are packed together: ranges that begin at a multiple of it are read fastest.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[], AnyArray]
+    read_rows: Callable[[int, int], AnyArray] | None = None
+    n_rows_together: int = 1
 
 
 def chosen(names: Sequence[str], key: str | None, path: PathLike) -> str:

@@ -28,6 +28,7 @@ from geoquant.formats.stored import (
 )
 from geoquant.formats.zarr_codecs import unpacked, without_checksum
 from geoquant.formats.zarr_metadata import Layout, Packing, layout_of
+from geoquant.urls import bytes_at, names_at, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ _MAX_CHUNKS = 1 << 22
 _MAX_NAMES = 1000
 _MISSING = (1 << 64) - 1  # place and length of a chunk that a shard does not hold
 _METADATA = ("zarr.json", ".zarray")
+_FILES = (*_METADATA, ".zgroup", ".zattrs", ".zmetadata")
 
 
 class _Store(Protocol):
@@ -92,13 +94,31 @@ def open_zarr(path: PathLike, key: str | None = None) -> Iterator[Stored]:
         layout = layout_of(_node(store, name, path) or {}, where)
         prefix = name + "/" if name else ""
         dtype = layout.dtype.newbyteorder("=")
-        yield Stored(layout.shape, dtype, lambda: _read(store, prefix, layout, where))
+
+        def read() -> AnyArray:
+            return _read(store, prefix, layout, where)
+
+        if not layout.shape:
+            yield Stored((), dtype, read)
+            return
+        n_together = layout.chunk[0]
+
+        def read_rows(start: int, stop: int) -> AnyArray:
+            chunks = range(start // n_together, -(-stop // n_together))
+            first = chunks.start * n_together
+            return _read(store, prefix, layout, where, chunks)[start - first : stop - first]
+
+        yield Stored(layout.shape, dtype, read, read_rows, n_together)
 
 
 @contextmanager
 def _opened(path: PathLike) -> Iterator[_Store]:
     if os.path.isdir(path):
         yield _Folder(os.fspath(path))
+        return
+    url = url_of(path)
+    if url is not None and not url.lower().endswith(".zip"):
+        yield _Address(url)
         return
     with (
         open_regular(path) as stream,
@@ -130,6 +150,29 @@ class _Folder:
                 if _node(self, name, self._folder) is not None:  # below it are chunks
                     folders.clear()
             folders.sort()
+
+
+class _Address:
+    """A store in a folder at an address."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def read(self, name: str, most: int) -> bytes | None:
+        url = f"{self._url}/{name}"
+        content = bytes_at(url, most + 1)
+        return None if content is None else _whole(content, most, url)
+
+    def nodes(self) -> Iterator[str]:
+        waiting = [""]
+        while waiting:
+            name = waiting.pop()
+            inside = names_at(f"{self._url}/{name}")
+            if not set(inside).isdisjoint(_METADATA):
+                yield name
+                if _node(self, name, self._url) is not None:  # below it are chunks
+                    continue
+            waiting += [f"{name}/{one}".lstrip("/") for one in sorted(inside) if one not in _FILES]
 
 
 class _Zip:
@@ -185,22 +228,34 @@ def _array_name(store: _Store, key: str | None, path: PathLike) -> str:
     return chosen(arrays, name or None, path)
 
 
-def _read(store: _Store, prefix: str, layout: Layout, where: str) -> AnyArray:
+def _read(
+    store: _Store, prefix: str, layout: Layout, where: str, along_rows: range | None = None
+) -> AnyArray:
+    """All chunks, or those in a range along the first axis."""
     chunk_bytes = byte_count(layout.chunk, layout.dtype.itemsize)
     if chunk_bytes is None:
         raise FileFormatError(f"{where}: claims chunks of shape {layout.chunk}; {_CURE}")
-    require_room(where, layout.shape, layout.dtype, besides=3 * chunk_bytes)
-    grid = [-(-length // chunk) for length, chunk in zip(layout.shape, layout.chunk, strict=True)]
-    if math.prod(grid) > _MAX_CHUNKS:
+    shape = layout.shape
+    grid = [range(-(-n // chunk)) for n, chunk in zip(shape, layout.chunk, strict=True)]
+    if along_rows is not None:
+        n_before, n_together = along_rows.start * layout.chunk[0], layout.chunk[0]
+        shape = (min(along_rows.stop * n_together, shape[0]) - n_before, *shape[1:])
+        grid[0] = along_rows
+    require_room(where, shape, layout.dtype, besides=3 * chunk_bytes)
+    n_chunks = math.prod(map(len, grid))
+    if n_chunks > _MAX_CHUNKS:
         raise FileFormatError(
-            f"{where}: has {math.prod(grid)} chunks, the limit is {_MAX_CHUNKS}; write it anew "
+            f"{where}: has {n_chunks} chunks, the limit is {_MAX_CHUNKS}; write it anew "
             "with larger chunks"
         )
-    target = empty(where, layout.shape, layout.dtype.newbyteorder("="))
-    for place in itertools.product(*map(range, grid)):
+    target = empty(where, shape, layout.dtype.newbyteorder("="))
+    for place in itertools.product(*grid):
         name = prefix + layout.chunk_key(place)
         packed = store.read(name, 2 * chunk_bytes + 4096 + _index_bytes(layout))
-        starts = [i * length for i, length in zip(place, layout.chunk, strict=True)]
+        starts = [
+            (i - axis.start) * length
+            for i, axis, length in zip(place, grid, layout.chunk, strict=True)
+        ]
         part = _cell(target, starts, layout.chunk)
         if packed is None:
             part[...] = layout.fill

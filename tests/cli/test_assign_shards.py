@@ -63,8 +63,8 @@ def test_what_does_not_go_with_shards(run: Run, folder: Path) -> None:
     """Nothing is ignored in silence."""
     np.save("one.npy", spiral())
     common = ["--codebook", "book.safetensors"]
-    outcome = run("assign", "one.npy", *common, "--engine", "dask")
-    assert_usage_error(outcome, "--engine", "one.npy is none")
+    outcome = run("assign", "one.npy", *common, "--engine", "dask", "-o", "one.codes.npy")
+    assert_usage_error(outcome, "--output", "one.codes.npy is the name of a file")
     outcome = run("assign", "shards", *common, "-o", "codes", "--model", "m", "--data", "d")
     assert_usage_error(outcome, "--model", "one file")
     outcome = run("assign", "shards", *common, "-o", "codes", "--workers", 2)

@@ -190,3 +190,71 @@ def test_a_full_disk(
     monkeypatch.undo()
     assert contents(folder) == before
     assert not (folder / "shards.codes").exists()
+
+
+def as_npy(folder: Path, x: np.ndarray) -> str:
+    """One large file."""
+    np.save(folder / "big.npy", x)
+    return "big.npy"
+
+
+def as_parquet(folder: Path, x: np.ndarray) -> str:
+    """One large file of a format that is not mapped."""
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"z": list(x)}), folder / "big.parquet", row_group_size=100)
+    return "big.parquet"
+
+
+def as_zarr(folder: Path, x: np.ndarray) -> str:
+    """One store."""
+    zarr = pytest.importorskip("zarr")
+    pytest.importorskip("numcodecs")
+    zarr.create_array(str(folder / "big.zarr"), data=x, chunks=(70, 2))
+    return "big.zarr"
+
+
+@pytest.mark.parametrize("write", [as_npy, as_parquet, as_zarr])
+def test_one_large_file(
+    run: Run,
+    folder: Path,
+    shards: np.ndarray,
+    at_dask: list[str],
+    write: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is cut into shards, and its codes are in one file; bits are those of one process."""
+    monkeypatch.setattr("geoquant.distributed.shards._SHARD_BYTES", 200 * 12)
+    name = write(folder, shards)
+    assert run("fit", name, "-k", 7, "-o", "one.codebook.safetensors").exit_code == 0
+    outcome = run("fit", name, "-k", 7, *at_dask)
+    assert (outcome.exit_code, outcome.err) == (0, "")
+    found = contents(folder)
+    assert found["big.codebook.safetensors"] == found["one.codebook.safetensors"]
+    assert found["big.codes.npy"] == found["one.codes.npy"]
+    common = ["--codebook", "one.codebook.safetensors", *at_dask[:4]]
+    outcome = run("assign", name, *common, "-o", "codes", "--json")
+    assert json.loads(outcome.out)["shards"] == 1
+    assert (folder / "codes" / "big.codes.npy").read_bytes() == found["one.codes.npy"]
+
+
+def test_a_manifest(run: Run, folder: Path, shards: np.ndarray, at_dask: list[str]) -> None:
+    """Its shards are fitted and assigned as those of a folder, with and without Dask."""
+    names = [f"shards/part{i}.npy" for i in reversed(range(11))]
+    (folder / "all.json").write_text(json.dumps({"shards": names}))
+    assert run("fit", "all.json", "-k", 7, "-o", "one.codebook.safetensors").exit_code == 0
+    assert run("fit", "all.json", "-k", 7, *at_dask).exit_code == 0
+    found = contents(folder)
+    assert found["all.codebook.safetensors"] == found["one.codebook.safetensors"]
+    one = np.load(folder / "one.codes.npy")
+    many = [np.load(folder / "all.codes" / f"part{i}.codes.npy") for i in reversed(range(11))]
+    assert np.concatenate(many).tolist() == one.tolist()
+    assert len(one) == len(shards)
+    common = ["--codebook", "one.codebook.safetensors", *at_dask[:4]]
+    assert run("assign", "all.json", *common, "-o", "codes").exit_code == 0
+    for name in names:
+        file = Path(name.replace("shards", "codes")).with_suffix(".codes.npy")
+        assert file.read_bytes() == (Path("all.codes") / file.name).read_bytes()
+    (folder / "all.json").write_text('{"shards": []}')
+    assert_one_line_error(run("fit", "all.json", "-k", 7, *at_dask), 3, "all.json")
+    assert_one_line_error(run("fit", "all.json", "-k", 7), 3, "all.json")

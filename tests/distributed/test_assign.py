@@ -12,11 +12,12 @@ import pytest
 import geoquant as gq
 from geoquant import FileFormatError, InputError
 from geoquant.distributed import assign as module
+from geoquant.distributed import shards as shards_module
 from geoquant.distributed.assign import MANIFEST, AssignedShards, assign_shards, names_of_codes
 from geoquant.distributed.engine import LocalEngine
-from geoquant.distributed.shards import ShardSet, shards_of_array, shards_of_files
+from geoquant.distributed.shards import FileShard, ShardSet, shards_of_array, shards_of_files
 from geoquant.errors import ResourceError
-from geoquant.files import write_npy
+from geoquant.files import npy_blocks, write_npy
 
 X = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
 N_SHARDS = 5
@@ -171,6 +172,102 @@ def test_shards_and_codebook_that_do_not_fit(tmp_path: Path, shards: ShardSet) -
         assigned(shards_of_array(np.zeros((4, 2)), 2), tmp_path)
     np.savez(tmp_path / "shards" / "part1.npz", X)
     with pytest.raises(InputError, match=r"part1.npz: its codes would be part1.codes.npy"):
-        names_of_codes(shards_of_files(tmp_path / "shards"))
+        names_of_codes(shards_of_files(sorted((tmp_path / "shards").iterdir())))
     assert len(shards.shards) == N_SHARDS
     assert not (tmp_path / "codes").exists()
+
+
+def cut(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ShardSet:
+    """The latents in one file of five shards, and a small one."""
+    monkeypatch.setattr(shards_module, "_SHARD_BYTES", 100 * 12)
+    (folder / "two").mkdir(exist_ok=True)
+    np.save(folder / "two" / "big.npy", X)
+    np.save(folder / "two" / "small.npy", X[:50])
+    return shards_of_files(folder / "two")
+
+
+@pytest.mark.usefixtures("shards")
+def test_codes_of_a_file_that_is_cut_are_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joined in order; nothing else is left."""
+    both = cut(tmp_path, monkeypatch)
+    assert len(both.shards) == 6
+    done = assigned(both, tmp_path)
+    book = gq.load_codebook(tmp_path / "book.safetensors")
+    assert (tmp_path / "codes" / "big.codes.npy").read_bytes() == npy_bytes(book.assign(X))
+    assert sorted(os.listdir(tmp_path / "codes")) == ["big.codes.npy", MANIFEST, "small.codes.npy"]
+    assert (len(done.paths), done.counts[0].sum()) == (2, 550)
+    assert assigned(both, tmp_path).n_done_before == 2
+    stages = gq.fit_multistage(X, (4, 3), n_stages=2, random_state=0).codebook
+    stages.save(tmp_path / "stages.safetensors")
+    source = tmp_path / "stages.safetensors"
+    done = assign_shards(source, both, tmp_path / "more", LocalEngine())
+    assert np.load(done.paths[0]).tolist() == stages.assign(X).tolist()
+
+
+def npy_bytes(codes: np.ndarray) -> bytes:
+    return b"".join(map(bytes, npy_blocks(codes)))
+
+
+@pytest.mark.usefixtures("shards")
+def test_parts_of_a_file_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was stopped goes on with the parts that are left, and none stays behind."""
+    both, book = cut(tmp_path, monkeypatch), gq.load_codebook(tmp_path / "book.safetensors")
+    seen = []
+    real = FileShard.read
+
+    def read(shard: FileShard) -> np.ndarray:
+        seen.append(shard.name)
+        if len(seen) == 4:
+            raise ResourceError("there is no memory")
+        return real(shard)
+
+    monkeypatch.setattr(FileShard, "read", read)
+    with pytest.raises(ResourceError):
+        assign_shards(tmp_path / "book.safetensors", both, tmp_path / "codes", LocalEngine())
+    begun = set(os.listdir(tmp_path / "codes"))
+    parts = {f".big.codes.npy.{a}-{a + 100}.npy" for a in (0, 100, 200)}
+    assert {MANIFEST, *parts} <= begun
+    assert "big.codes.npy" not in begun
+    n_left = 6 - (len(begun) - 1)
+    seen = [""] * 4
+    done = assigned(both, tmp_path)
+    assert len(seen) == 4 + n_left
+    assert np.load(done.paths[0]).tolist() == book.assign(X).tolist()
+    assert sorted(os.listdir(tmp_path / "codes")) == ["big.codes.npy", MANIFEST, "small.codes.npy"]
+
+
+@pytest.mark.usefixtures("shards")
+def test_parts_of_another_file_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file that was changed meanwhile, or that stayed when parts were joined."""
+    both, book = cut(tmp_path, monkeypatch), gq.load_codebook(tmp_path / "book.safetensors")
+    done = assigned(both, tmp_path)
+    stale = tmp_path / "codes" / ".big.codes.npy.0-100.npy"
+    np.save(stale, np.full(100, 6, np.int32))
+    assert assigned(both, tmp_path).n_done_before == 2
+    assert not stale.exists()
+    np.save(stale, np.full(100, 6, np.int32))
+    np.save(tmp_path / "two" / "big.npy", X[::-1])
+    os.utime(tmp_path / "two" / "big.npy", ns=(1, 1))
+    assert assigned(both, tmp_path).n_done_before == 1
+    assert np.load(done.paths[0]).tolist() == book.assign(X[::-1]).tolist()
+
+
+def test_a_task_that_is_repeated_late(tmp_path: Path, shards: ShardSet) -> None:
+    """Where the codes of its file are there already, it writes no part that would stay."""
+    target, whole = tmp_path / "part.npy", tmp_path / "whole.npy"
+    whole.touch()
+    module.assign_shard(("", ""), shards.shards[0], str(target), str(whole), "geodesic", 1)
+    assert not target.exists()
+
+
+@pytest.mark.usefixtures("shards")
+def test_bad_rows_of_a_part_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the file, and where its part begins."""
+    both = cut(tmp_path, monkeypatch)
+    np.save(tmp_path / "two" / "big.npy", np.where(np.arange(500)[:, None] == 250, np.nan, X))
+    with pytest.raises(InputError, match=r"big.npy, from row 200 on must be finite.*\(row 50\)"):
+        assigned(both, tmp_path)

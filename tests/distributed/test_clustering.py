@@ -11,11 +11,11 @@ from geoquant import Graph, _core, geodesic_kmedoids, nearest_source
 from geoquant.clustering.alternate import energy_of, owning_themselves
 from geoquant.clustering.kmedoids import cell_means
 from geoquant.clustering.multilevel import coarse_centres
-from geoquant.distributed import refine
+from geoquant.distributed import contraction, refine, region
 from geoquant.distributed.cell_sums import parted_cell_means
 from geoquant.distributed.components import bridge_parts
 from geoquant.distributed.contraction import contract, final_state
-from geoquant.distributed.local_swaps import Proposal, propose_swaps
+from geoquant.distributed.local_swaps import Proposal, Round, note_changes, propose_swaps
 from geoquant.distributed.refine import coarse_start, parted_clustering
 from geoquant.distributed.search import Work, energy_of_state, parted_nearest_source
 from tests.distributed.parts import ENGINE, made_graph, spread
@@ -37,9 +37,13 @@ def int32(*values: int) -> np.ndarray:
     return np.array(values, np.int32)
 
 
+@pytest.mark.parametrize("n_at_once", [7, 1 << 16])
 @pytest.mark.parametrize("n_partitions", [1, 4])
-def test_contracted_graph(n_partitions: int) -> None:
+def test_contracted_graph(
+    n_partitions: int, n_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cells are joined by the shortest way from centre to centre across one edge, and weighed."""
+    monkeypatch.setattr(contraction, "_NODES_AT_ONCE", n_at_once)
     graph, weight = random_graph(0, 300, kind="ties"), random_weights(0, 300)
     sources = np.random.default_rng(0).permutation(300)[:40]
     paths = nearest_source(graph, sources)
@@ -93,8 +97,74 @@ def proposals_of(
     parted: PartedGraph, centres: Centres, power: int, most: int | None = 10**9
 ) -> list[Proposal]:
     state = parted_nearest_source(parted, centres, ENGINE)
-    parts = range(parted.n_partitions)
-    return [propose_swaps(state, p, centres, power, 0, most) for p in parts]
+    asked = first_round(centres, power, most)
+    return [propose_swaps(state, p, asked) for p in range(parted.n_partitions)]
+
+
+def first_round(centres: Centres, power: int, most: int | None) -> Round:
+    return Round(centres, np.ones(len(centres), np.bool_), 0, power, 0, most)
+
+
+@pytest.mark.parametrize("n_at_once", [11, 1 << 16])
+def test_regions_see_the_centres_where_they_are(
+    n_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every node of a region is as far from the nearest centre as on the whole graph."""
+    monkeypatch.setattr(region, "_NODES_AT_ONCE", n_at_once)
+    graph, weight = random_graph(3, 400), random_weights(3, 400)
+    part, centres = strewn(400, 3), np.arange(0, 400, 33)
+    distance, source = nearest_source(graph, centres)[:2]
+    with spread(graph, part, weight) as parted:
+        state = parted_nearest_source(parted, centres, ENGINE)
+        for p in range(3):
+            is_own = part[centres] == p
+            found = region.region_of(state, p, is_own)
+            order = [parted.scratch.load(f"part{q}-node") for q in (p, *{0, 1, 2} - {p})]
+            nodes = np.concatenate([order[0], *(q[is_own[source[q]]] for q in order[1:])])
+            n_fixed = found.n_fixed
+            starts = np.flatnonzero(np.isin(order[0], centres[is_own]))
+            starts = np.r_[starts, np.arange(len(nodes), len(nodes) + n_fixed)]
+            near = nearest_source(found.graph, starts).distance
+            assert found.graph.n_nodes == len(nodes) + n_fixed
+            assert found.weight[: len(nodes)].tolist() == weight[nodes].tolist()
+            np.testing.assert_allclose(near[: len(nodes)], distance[nodes], rtol=1e-6)
+            assert (found.weight[len(nodes) :] > 1e5 * weight.sum()).all()
+
+
+def test_a_round_goes_on_where_the_last_left_off() -> None:
+    """Nodes tried in vain wait until their way to a centre changes; near ones go first."""
+    with spread(path(*[1.0] * 39), np.zeros(40, int)) as parted:
+        centres = int32(2, 20)
+        state = parted_nearest_source(parted, centres, ENGINE)
+        asked = first_round(centres, 1, 0)
+        first = propose_swaps(state, 0, asked)
+        again = propose_swaps(state, 0, asked)  # a task may be run twice
+        assert (first.node.tolist(), first.gain) == (again.node.tolist(), again.gain)
+        moved = int32(2, 30)
+        after = parted_nearest_source(parted, moved, ENGINE, name="after")
+        assert note_changes(state, after, 0, 0, 2).tolist() == [True, True]
+        is_tried = parted.scratch.load("tried0-before1")
+        still = nearest_source(path(*[1.0] * 39), centres).distance
+        still = still == nearest_source(path(*[1.0] * 39), moved).distance
+        assert not is_tried[~still].any()
+        assert is_tried.sum() == (parted.scratch.load("tried0-after0") & still).sum()
+
+
+def test_nodes_near_the_centres_are_tried_first() -> None:
+    """Each centre and the 16 nodes nearest to it go before all others."""
+    with spread(path(*[1.0] * 999), np.zeros(1000, int)) as parted:
+        state = parted_nearest_source(parted, int32(100, 900), ENGINE)
+        asked = first_round(int32(100, 900), 2, 1)
+        from geoquant.distributed.local_swaps import _candidates
+
+        node = parted.scratch.copy_of("part0-node")
+        found = node[_candidates(state, 0, asked, np.zeros(1000, np.bool_))]
+        assert sorted(found.tolist()) == list(range(1000))
+        near = np.abs(found[:34, None] - np.array([100, 900])).min(axis=1)
+        assert near.max() == 8
+        idle = asked._replace(is_changed=np.array([True, False]))
+        found = node[_candidates(state, 0, idle, np.ones(1000, np.bool_))]
+        assert sorted(found.tolist()) == list(range(92, 109))
 
 
 @pytest.mark.parametrize("power", [1, 2])

@@ -148,3 +148,19 @@ def test_edges_are_added_within_and_between_partitions() -> None:
         expected = path(1.0, 1.0, 1.0, 1.0).with_edges([0, 0], [4, 3], [7.0, 5.0])
         assert_same_graph(gathered_graph(more), expected)
         assert (more.n_edges, more.n_cut, more.version) == (6, 3, 1)
+
+
+def test_graphs_are_held_up_to_a_size() -> None:
+    """The one that was used last stays longest, and one that is too large is not kept."""
+    from geoquant.distributed.graph import _HeldGraphs
+
+    arrays = random_graph(0, 5).arrays
+    with spread(random_graph(0, 5), np.zeros(5, int)) as graph:
+        held = _HeldGraphs(10)
+        held.add((graph, 0), arrays, 5)
+        held.add((graph, 1), arrays, 5)
+        assert held.find((graph, 0)) is arrays
+        held.add((graph, 2), arrays, 4)
+        assert [held.find((graph, p)) is not None for p in range(3)] == [True, False, True]
+        held.add((graph, 3), arrays, 11)
+        assert held.find((graph, 3)) is None

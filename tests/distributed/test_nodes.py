@@ -77,6 +77,15 @@ def test_rows_of_one_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_val
     assert_numbered_as_one_array(x, nodes)
 
 
+def test_rows_that_are_not_mapped_are_read_once(tmp_path: Path) -> None:
+    """They are kept in the scratch folder, also where their type is the right one."""
+    x = np.random.default_rng(0).random((10, 3)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x)
+    nodes = number_nodes(shards_of_files(tmp_path / "a.npz"), Scratch(str(tmp_path)), ENGINE)
+    assert nodes.staged[0].path == str(tmp_path / "rows0.npy")
+    assert nodes.staged[0].read().tobytes() == x.tobytes()
+
+
 def test_rows_are_read_from_their_shards(tmp_path: Path) -> None:
     """Float32 files are mapped where they lie; others are converted once."""
     x = np.random.default_rng(0).random((10, 3)).astype(np.float32)
@@ -88,7 +97,7 @@ def test_rows_are_read_from_their_shards(tmp_path: Path) -> None:
         np.save(folder / "a.npy", x[:6].astype(dtype))
         np.save(folder / "b.npy", x[6:].astype(dtype))
         nodes = number_nodes(shards_of_files(folder), Scratch(str(scratch)), ENGINE)
-        assert all((str(folder) in path) == (dtype == np.float32) for path in nodes.paths)
+        assert all((str(folder) in s.path) == (dtype == np.float32) for s in nodes.staged)
         assert nodes.are_rows
         wanted = np.array([9, 0, 6, 5])
         assert read_rows(nodes, wanted).tobytes() == x[wanted].tobytes()
