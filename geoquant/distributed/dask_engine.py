@@ -11,10 +11,13 @@ import ipaddress
 import logging
 import secrets
 import signal
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -217,21 +220,79 @@ def local_cluster(
     2
     """
     dask = _dask()
-    cluster = dask.LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=threads_per_worker,
-        processes=True,
-        host="127.0.0.1",
-        # There is an HTTP server with or without a dashboard, and by default at all interfaces.
-        dashboard_address="127.0.0.1:0",
-        worker_dashboard_address="127.0.0.1:0",
-        memory_limit=memory_limit,
-        preload=[__name__],
-        silence_logs=logging.CRITICAL,
-    )
-    with cluster, dask.Client(cluster) as client:
-        require_own_version(client)
+    with TemporaryDirectory(prefix="geoquant-", ignore_cleanup_errors=True) as folder:
+        options = {
+            "n_workers": n_workers,
+            "threads_per_worker": threads_per_worker,
+            "processes": True,
+            "host": "127.0.0.1",
+            # There is an HTTP server with or without a dashboard, by default at all interfaces.
+            "dashboard_address": "127.0.0.1:0",
+            "worker_dashboard_address": "127.0.0.1:0",
+            "memory_limit": memory_limit,
+            "preload": [__name__],
+            "silence_logs": logging.CRITICAL,
+        }
+        with _whole_cluster(dask, folder, options) as client:
+            require_own_version(client)
+            yield client
+
+
+@contextmanager
+def _whole_cluster(dask: Any, folder: str, options: dict[str, Any]) -> Iterator[Client]:
+    """A cluster that no interruption finds begun or ended by half: Dask could not close it."""
+    from dask import config
+
+    with _interruptions_later(), _interrupts_blocked():
+        with config.set({"temporary-directory": folder}):
+            cluster = dask.LocalCluster(**options)
+        client = dask.Client(cluster)
+    try:
         yield client
+    finally:
+        with _interruptions_later():
+            client.close()
+            cluster.close()
+
+
+@contextmanager
+def _interruptions_later() -> Iterator[None]:
+    """Let Ctrl-C, and what asks this process to end, wait for the end of the block."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        names = (name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+        before = {
+            number: signal.getsignal(number) for number in map(signal.Signals.__getitem__, names)
+        }
+    for number in before:
+        signal.signal(number, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in received[:1]:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT for the threads and processes that begin in the block, for as long as they live.
+
+    A terminal sends it to every process; workers, and successors of dead ones, would say where it
+    found them. Not even `dask_setup` is there before they have loaded their libraries.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Before: as it starts, it unblocks the signal.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
