@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import secrets
 import signal
 import threading
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     from geoquant.progress import Progress
 
 _CONNECT_SECONDS = 10.0
+#: The variables of Dask that name the certificates of whoever connects.
+_CERTIFICATES = {
+    "ca_file": "DASK_DISTRIBUTED__COMM__TLS__CA_FILE",
+    "cert": "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT",
+    "key": "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY",
+}
 #: How long nothing is done before it is seen whether a worker is gone.
 _PATIENCE = 1.0
 
@@ -325,19 +332,39 @@ def connect(address: str) -> Iterator[Client]:
     """
     require_safe_address(address)
     dask = _dask()
+    if address.startswith("tls://"):
+        _require_certificates(address)
     try:
         client = dask.Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"scheduler {address} cannot be used: {error}; see that `dask scheduler` runs there, "
-            "and for tls:// that DASK_DISTRIBUTED__COMM__TLS__CA_FILE, __CLIENT__CERT and "
-            "__CLIENT__KEY name your certificates"
+            "with TLS if this is tls:// and only then, with certificates of one authority"
         ) from error
     with client:
         if not client.nthreads():
             raise InputError(f"scheduler {address} has no workers; start `dask worker` there")
         require_own_version(client)
         yield client
+
+
+def _require_certificates(address: str) -> None:
+    """Refuse to begin without what TLS needs: of that Dask would name neither variable nor file."""
+    from distributed.security import Security
+
+    found = Security().get_tls_config_for_role("client")
+    for part, name in _CERTIFICATES.items():
+        place = found[part]
+        if place is None and part != "key":  # which may lie in the certificate's file
+            what = f"{name} is not set"
+        elif place is not None and "\n" not in place and not os.path.isfile(place):
+            what = f"{name} names {place!r}, where no file is"
+        else:
+            continue
+        raise InputError(
+            f"scheduler {address} needs certificates, and {what}; let "
+            f"{', '.join(_CERTIFICATES.values())} name those of your cluster"
+        )
 
 
 def require_safe_address(address: str) -> None:

@@ -131,7 +131,7 @@ def test_schedulers_without_tls_are_refused(address: str) -> None:
         connect(address).__enter__()
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "tls://127.0.0.1:1"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1"])
 def test_an_unreachable_scheduler(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """The error names it and the cure."""
     monkeypatch.setattr(dask_engine, "_CONNECT_SECONDS", 0.2)
