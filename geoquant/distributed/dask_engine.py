@@ -7,12 +7,14 @@ and others are reached with TLS only. The arrays of a run lie in files of its sc
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import os
 import secrets
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -335,8 +337,10 @@ def connect(address: str) -> Iterator[Client]:
     if address.startswith("tls://"):
         _require_certificates(address)
     try:
+        with ThreadPoolExecutor(1) as pool:  # notebooks have a loop in their thread
+            pool.submit(asyncio.run, _answered(address)).result()
         client = dask.Client(address, timeout=_CONNECT_SECONDS)
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"scheduler {address} cannot be used: {error}; see that `dask scheduler` runs there, "
             "with TLS if this is tls:// and only then, with certificates of one authority"
@@ -346,6 +350,20 @@ def connect(address: str) -> Iterator[Client]:
             raise InputError(f"scheduler {address} has no workers; start `dask worker` there")
         require_own_version(client)
         yield client
+
+
+async def _answered(address: str) -> None:
+    """See that a scheduler answers; a client would wait for ever for one that listens only."""
+    from distributed.comm import connect as connected
+    from distributed.security import Security
+
+    arguments = Security().get_connection_args("client")
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            comm = await connected(address, timeout=_CONNECT_SECONDS, **arguments)
+    except TimeoutError:
+        raise TimeoutError(f"no answer in {_CONNECT_SECONDS:g} s") from None
+    comm.abort()
 
 
 def _require_certificates(address: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -131,12 +132,17 @@ def test_schedulers_without_tls_are_refused(address: str) -> None:
         connect(address).__enter__()
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1"])
-def test_an_unreachable_scheduler(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """The error names it and the cure."""
-    monkeypatch.setattr(dask_engine, "_CONNECT_SECONDS", 0.2)
-    with pytest.raises(InputError, match=f"scheduler {address} cannot be used: .*see that"):
-        connect(address).__enter__()
+@pytest.mark.parametrize("does_listen", [False, True], ids=["refused", "silent"])
+def test_an_unreachable_scheduler(monkeypatch: pytest.MonkeyPatch, does_listen: bool) -> None:
+    """Where nobody listens, and where nobody ever answers: the error names it and the cure."""
+    monkeypatch.setattr(dask_engine, "_CONNECT_SECONDS", 0.5)
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        if does_listen:
+            hole.listen()
+        address = f"tcp://127.0.0.1:{hole.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"scheduler {address} cannot be used: .*see that"):
+            connect(address).__enter__()
 
 
 def test_workers_of_another_version_are_refused(
