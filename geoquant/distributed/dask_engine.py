@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ _CERTIFICATES = {
 }
 #: How long nothing is done before it is seen whether a worker is gone.
 _PATIENCE = 1.0
+#: How long tasks wait where no worker takes any; Dask would let them wait for ever.
+_IDLE_SECONDS = 60.0
+#: A worker that has loaded its libraries takes about half of it; Dask gives none a task above 0.8.
+_LEAST_MEMORY = 128_000_000
 
 
 def _dask() -> Any:
@@ -148,12 +153,14 @@ class DaskEngine:
         """Until all are done; tell how many are, each time that one is; raise the first error."""
         waiting = {handle.future.key: handle for handle in handles}
         ended: SimpleQueue[Future] = SimpleQueue()
+        idle_until = None
         for handle in handles:
             handle.future.add_done_callback(ended.put)
         while waiting:
             try:
                 future = ended.get(timeout=_PATIENCE)
             except Empty:
+                idle_until = self._idle_until(idle_until)
                 for left in self._left_alone(list(waiting.values())):
                     del waiting[left.future.key]
                     self._begin_again(left)
@@ -168,6 +175,22 @@ class DaskEngine:
             if self._progress is not None:
                 stage = handle.task.__name__.replace("_", " ")
                 self._progress(stage, len(handles) - len(waiting), len(handles))
+
+    def _idle_until(self, before: float | None) -> float | None:
+        """When to give up as no worker takes tasks; None where one does, or is at work."""
+        workers = self._client.sync(self._client.scheduler.identity)["workers"].values()
+        for worker in workers:
+            counts = worker["metrics"].get("task_counts", {})
+            if worker["status"] == "running" or counts.get("executing"):
+                return None
+        until = time.monotonic() + _IDLE_SECONDS if before is None else before
+        if time.monotonic() < until:
+            return until
+        state = "all are near their limit" if workers else "none is left"
+        raise ResourceError(
+            f"no worker has taken a task for {_IDLE_SECONDS:g} s, {state}; see that workers run, "
+            "give them more memory (--memory-limit), and run again"
+        )
 
     def _left_alone(self, handles: list[_Handle]) -> list[_Handle]:
         """Tasks whose worker is gone; Dask lets them wait for it where no other was left."""
@@ -193,8 +216,9 @@ def _errors_of_dask_explained() -> Iterator[None]:
     except KilledWorker as error:
         raise ResourceError(
             f"the task {error.task} ended {error.allowed_failures + 1} workers one after another, "
-            "most likely for lack of memory; give workers more of it (--memory-limit), take fewer "
-            "of them (--workers), or cut the work smaller (--partitions, smaller shards)"
+            "most likely for lack of memory, or as a file they read was cut short; give workers "
+            "more memory (--memory-limit), take fewer of them (--workers), or cut the work smaller "
+            "(--partitions, smaller shards)"
         ) from error
     except (CommClosedError, FutureCancelledError, TimeoutError) as error:
         raise ResourceError(
@@ -221,6 +245,11 @@ def local_cluster(
     ------
     distributed.Client
 
+    Raises
+    ------
+    InputError
+        If the limit is below what workers take before they have a task.
+
     Examples
     --------
     >>> from geoquant.distributed.dask_engine import local_cluster
@@ -229,6 +258,7 @@ def local_cluster(
     2
     """
     dask = _dask()
+    _require_memory(memory_limit)
     with TemporaryDirectory(prefix="geoquant-", ignore_cleanup_errors=True) as folder:
         options = {
             "n_workers": n_workers,
@@ -245,6 +275,17 @@ def local_cluster(
         with _whole_cluster(dask, folder, options) as client:
             require_own_version(client)
             yield client
+
+
+def _require_memory(limit: int | str) -> None:
+    """Refuse a limit at which workers are ended, or get no task, once they are there."""
+    from dask.utils import parse_bytes
+
+    if limit != "auto" and 0 < parse_bytes(limit) < _LEAST_MEMORY:
+        raise InputError(
+            f"memory_limit (--memory-limit) must be at least {_LEAST_MEMORY // 10**6}MB, half of "
+            f"which the libraries take, found {limit!r}"
+        )
 
 
 @contextmanager

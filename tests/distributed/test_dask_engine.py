@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from geoquant import InputError
@@ -25,7 +26,7 @@ pytest.importorskip("distributed")
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distributed import Client
+    from distributed import Client, Worker
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,51 @@ def test_a_task_that_ends_every_worker_is_an_error() -> None:
         engine = DaskEngine(client)
         with pytest.raises(ResourceError, match=r"_exit.* ended 4 workers .*--memory-limit"):
             map_tasks(engine, os._exit, [(1,)])
+
+
+def resident_after_a_fit() -> int:
+    """Bytes that a worker takes which has loaded all that tasks need."""
+    import geoquant as gq
+    from geoquant.distributed import assign, fit
+
+    del assign, fit
+    fitted = gq.fit_codebook(np.eye(50, dtype=np.float32), 5, random_state=0)
+    fitted.codebook.assign(np.eye(50, dtype=np.float32))
+    return int(psutil.Process().memory_info().rss)
+
+
+def test_the_least_memory_is_enough_for_the_libraries(client: Client) -> None:
+    """Less is refused; at the least, a worker with its libraries still takes tasks."""
+    with pytest.raises(
+        InputError, match=r"--memory-limit\) must be at least 128MB, .*found '60MB'"
+    ):
+        local_cluster(1, memory_limit="60MB").__enter__()
+    (resident,) = client.run(resident_after_a_fit, workers=[min(client.nthreads())]).values()
+    assert resident < 0.8 * dask_engine._LEAST_MEMORY
+
+
+def pause(dask_worker: Worker) -> None:
+    """What a worker does that is about to run out of memory."""
+    from distributed.core import Status
+
+    dask_worker.status = Status.paused
+
+
+@pytest.mark.parametrize("how", ["paused", "gone"])
+def test_tasks_that_no_worker_takes(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """They are given up after a while, with the cure; not while one is at work."""
+    monkeypatch.setattr(dask_engine, "_IDLE_SECONDS", 1.5)
+    with local_cluster(1, memory_limit=0) as client:  # nobody looks at its memory
+        engine = DaskEngine(client)
+        handles = [engine.submit(time.sleep, 5.0)]
+        time.sleep(0.5)
+        if how == "paused":
+            client.run(pause)
+            assert engine.gather(handles) == [None]
+        else:
+            client.cluster.scale(0)
+        with pytest.raises(ResourceError, match=r"no worker has taken a task .*--memory-limit"):
+            engine.gather([engine.submit(abs, -1)])
 
 
 def test_workers_are_on_the_loopback_interface(client: Client) -> None:
