@@ -74,7 +74,7 @@ def engine_options(*, parts: bool) -> Callable[[Callable[..., Any]], Callable[..
         options += [
             click.option(
                 "--scratch",
-                type=click.Path(path_type=Path, file_okay=False, exists=True),
+                type=click.Path(path_type=Path, file_okay=False, exists=True, writable=True),
                 default=None,
                 help="A folder that all workers see, for arrays on the way [default: temporary].",
             ),

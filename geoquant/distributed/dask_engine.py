@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from geoquant.errors import InputError, ResourceError
+from geoquant.errors import FileFormatError, InputError, ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -213,6 +213,9 @@ def _errors_of_dask_explained() -> Iterator[None]:
         yield
     except _LackError as error:
         raise ResourceError(str(error)) from None
+    except (FileFormatError, FileNotFoundError) as error:
+        _require_seen(error)
+        raise
     except KilledWorker as error:
         raise ResourceError(
             f"the task {error.task} ended {error.allowed_failures + 1} workers one after another, "
@@ -223,6 +226,21 @@ def _errors_of_dask_explained() -> Iterator[None]:
     except (CommClosedError, FutureCancelledError, TimeoutError) as error:
         raise ResourceError(
             f"the scheduler was lost or forgot a task: {error}; see that it runs, and run again"
+        ) from error
+
+
+def _require_seen(error: FileFormatError | FileNotFoundError) -> None:
+    """Say so if what a worker did not find is here, or the folder is in which it would be."""
+    if isinstance(error, FileNotFoundError):
+        path = os.path.dirname(str(error.filename))
+    else:
+        path, _, what = str(error).rpartition(": ")
+        if what != "no such file":
+            return
+    if os.path.exists(path):
+        raise FileFormatError(
+            f"{path}: is here, but a worker does not find it; all workers must see shards, "
+            "codebook, codes and scratch folder under the same paths"
         ) from error
 
 
