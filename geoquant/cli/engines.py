@@ -135,7 +135,7 @@ def opened_engine(given: EngineOptions, progress: Progress, n_jobs: int | None) 
     if not given.is_dask:
         from geoquant.distributed.engine import LocalEngine
 
-        yield LocalEngine(n_threads(n_jobs))
+        yield LocalEngine(n_threads(n_jobs), progress=progress)
         return
     from geoquant.distributed.dask_engine import DaskEngine, connect, local_cluster
 
