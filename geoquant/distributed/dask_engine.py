@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import multiprocessing
 import os
 import secrets
 import signal
@@ -41,6 +42,7 @@ _CERTIFICATES = {
     "cert": "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT",
     "key": "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY",
 }
+_CLOSE_SECONDS = 15.0
 #: How long nothing is done before it is seen whether a worker is gone.
 _PATIENCE = 1.0
 #: How long tasks wait where no worker takes any; Dask would let them wait for ever.
@@ -320,7 +322,18 @@ def _whole_cluster(dask: Any, folder: str, options: dict[str, Any]) -> Iterator[
     finally:
         with _interruptions_later():
             client.close()
-            cluster.close()
+            _close(cluster)
+
+
+def _close(cluster: Any) -> None:
+    """Close a cluster; older releases of Dask may wait for ever for a worker just begun anew."""
+    try:
+        cluster.close(timeout=_CLOSE_SECONDS)
+    except TimeoutError:
+        cluster.shutdown_on_close = False  # or it is tried again at exit
+        for process in multiprocessing.active_children():
+            if process.name.startswith("Dask Worker"):
+                process.kill()
 
 
 @contextmanager

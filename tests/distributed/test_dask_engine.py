@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -150,6 +151,26 @@ def test_tasks_that_no_worker_takes(monkeypatch: pytest.MonkeyPatch, how: str) -
             client.cluster.scale(0)
         with pytest.raises(ResourceError, match=r"no worker has taken a task .*--memory-limit"):
             engine.gather([engine.submit(abs, -1)])
+
+
+def test_a_cluster_that_does_not_close() -> None:
+    """It is not waited for for ever, nor at exit again; its workers are killed."""
+
+    class Stuck:
+        shutdown_on_close = True
+
+        def close(self, timeout: float) -> None:
+            raise TimeoutError(timeout)
+
+    cluster = Stuck()
+    worker = multiprocessing.get_context("spawn").Process(
+        target=time.sleep, args=(60,), name="Dask Worker process (from Nanny)"
+    )
+    worker.start()
+    dask_engine._close(cluster)
+    worker.join(30)
+    assert worker.exitcode == -signal.SIGKILL
+    assert not cluster.shutdown_on_close
 
 
 def test_workers_are_on_the_loopback_interface(client: Client) -> None:
