@@ -327,12 +327,14 @@ def _whole_cluster(dask: Any, folder: str, options: dict[str, Any]) -> Iterator[
 
 def _close(cluster: Any) -> None:
     """Close a cluster; older releases of Dask may wait for ever for a worker just begun anew."""
+    nannies = list(cluster.workers.values())
     try:
         cluster.close(timeout=_CLOSE_SECONDS)
     except TimeoutError:
         cluster.shutdown_on_close = False  # or it is tried again at exit
+        left = {nanny.pid for nanny in nannies}
         for process in multiprocessing.active_children():
-            if process.name.startswith("Dask Worker"):
+            if process.pid in left:  # others are of other clusters
                 process.kill()
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pytest
@@ -154,22 +154,25 @@ def test_tasks_that_no_worker_takes(monkeypatch: pytest.MonkeyPatch, how: str) -
 
 
 def test_a_cluster_that_does_not_close() -> None:
-    """It is not waited for for ever, nor at exit again; its workers are killed."""
+    """It is not waited for for ever, nor at exit again; its workers are killed, no others."""
+    spawned = multiprocessing.get_context("spawn")
+    worker, other = (spawned.Process(target=time.sleep, args=(60,)) for _ in range(2))
+    worker.start()
+    other.start()
 
     class Stuck:
         shutdown_on_close = True
+        workers: ClassVar = {0: worker}  # which has a pid, as what watches it has
 
         def close(self, timeout: float) -> None:
             raise TimeoutError(timeout)
 
     cluster = Stuck()
-    worker = multiprocessing.get_context("spawn").Process(
-        target=time.sleep, args=(60,), name="Dask Worker process (from Nanny)"
-    )
-    worker.start()
     dask_engine._close(cluster)
     worker.join(30)
-    assert worker.exitcode == -signal.SIGKILL
+    assert (worker.exitcode, other.exitcode) == (-signal.SIGKILL, None)
+    other.kill()
+    other.join(30)
     assert not cluster.shutdown_on_close
 
 
