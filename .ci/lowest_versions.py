@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 #: Extras whose bounds are tried too.
-EXTRAS = ("io", "plot", "torch")
+EXTRAS = ("distributed", "io", "plot", "torch")
 #: Of any release that goes with the others.
 ANY = ("pandas",)
 #: What is pinned: tools of the tests and of the build, and PyTorch, whose old builds are huge.

@@ -74,7 +74,7 @@ def engine_options(*, parts: bool) -> Callable[[Callable[..., Any]], Callable[..
         options += [
             click.option(
                 "--scratch",
-                type=click.Path(path_type=Path, file_okay=False, exists=True),
+                type=click.Path(path_type=Path, file_okay=False, exists=True, writable=True),
                 default=None,
                 help="A folder that all workers see, for arrays on the way [default: temporary].",
             ),
@@ -136,7 +136,7 @@ def opened_engine(given: EngineOptions, progress: Progress, n_jobs: int | None) 
     if not given.is_dask:
         from geoquant.distributed.engine import LocalEngine
 
-        yield LocalEngine(n_threads(n_jobs))
+        yield LocalEngine(n_threads(n_jobs), progress=progress)
         return
     from geoquant.distributed.dask_engine import DaskEngine, connect, local_cluster
 

@@ -7,18 +7,26 @@ and others are reached with TLS only. The arrays of a run lie in files of its sc
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
+import multiprocessing
+import os
 import secrets
 import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from geoquant.errors import InputError, ResourceError
+from geoquant.errors import FileFormatError, InputError, ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +36,19 @@ if TYPE_CHECKING:
     from geoquant.progress import Progress
 
 _CONNECT_SECONDS = 10.0
+#: The variables of Dask that name the certificates of whoever connects.
+_CERTIFICATES = {
+    "ca_file": "DASK_DISTRIBUTED__COMM__TLS__CA_FILE",
+    "cert": "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT",
+    "key": "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY",
+}
+_CLOSE_SECONDS = 15.0
 #: How long nothing is done before it is seen whether a worker is gone.
 _PATIENCE = 1.0
+#: How long tasks wait where no worker takes any; Dask would let them wait for ever.
+_IDLE_SECONDS = 60.0
+#: A worker that has loaded its libraries takes about half of it; Dask gives none a task above 0.8.
+_LEAST_MEMORY = 128_000_000
 
 
 def _dask() -> Any:
@@ -136,12 +155,14 @@ class DaskEngine:
         """Until all are done; tell how many are, each time that one is; raise the first error."""
         waiting = {handle.future.key: handle for handle in handles}
         ended: SimpleQueue[Future] = SimpleQueue()
+        idle_until = None
         for handle in handles:
             handle.future.add_done_callback(ended.put)
         while waiting:
             try:
                 future = ended.get(timeout=_PATIENCE)
             except Empty:
+                idle_until = self._idle_until(idle_until)
                 for left in self._left_alone(list(waiting.values())):
                     del waiting[left.future.key]
                     self._begin_again(left)
@@ -156,6 +177,22 @@ class DaskEngine:
             if self._progress is not None:
                 stage = handle.task.__name__.replace("_", " ")
                 self._progress(stage, len(handles) - len(waiting), len(handles))
+
+    def _idle_until(self, before: float | None) -> float | None:
+        """When to give up as no worker takes tasks; None where one does, or is at work."""
+        workers = self._client.sync(self._client.scheduler.identity)["workers"].values()
+        for worker in workers:
+            counts = worker["metrics"].get("task_counts", {})
+            if worker["status"] == "running" or counts.get("executing"):
+                return None
+        until = time.monotonic() + _IDLE_SECONDS if before is None else before
+        if time.monotonic() < until:
+            return until
+        state = "all are near their limit" if workers else "none is left"
+        raise ResourceError(
+            f"no worker has taken a task for {_IDLE_SECONDS:g} s, {state}; see that workers run, "
+            "give them more memory (--memory-limit), and run again"
+        )
 
     def _left_alone(self, handles: list[_Handle]) -> list[_Handle]:
         """Tasks whose worker is gone; Dask lets them wait for it where no other was left."""
@@ -179,15 +216,34 @@ def errors_of_dask_explained() -> Iterator[None]:
         yield
     except _LackError as error:
         raise ResourceError(str(error)) from None
+    except (FileFormatError, FileNotFoundError) as error:
+        _require_seen(error)
+        raise
     except KilledWorker as error:
         raise ResourceError(
             f"the task {error.task} ended {error.allowed_failures + 1} workers one after another, "
-            "most likely for lack of memory; give workers more of it (--memory-limit), take fewer "
-            "of them (--workers), or cut the work smaller (--partitions, smaller shards)"
+            "most likely for lack of memory, or as a file they read was cut short; give workers "
+            "more memory (--memory-limit), take fewer of them (--workers), or cut the work smaller "
+            "(--partitions, smaller shards)"
         ) from error
     except (CommClosedError, FutureCancelledError, TimeoutError) as error:
         raise ResourceError(
             f"the scheduler was lost or forgot a task: {error}; see that it runs, and run again"
+        ) from error
+
+
+def _require_seen(error: FileFormatError | FileNotFoundError) -> None:
+    """Say so if what a worker did not find is here, or the folder is in which it would be."""
+    if isinstance(error, FileNotFoundError):
+        path = os.path.dirname(str(error.filename))
+    else:
+        path, _, what = str(error).rpartition(": ")
+        if what != "no such file":
+            return
+    if os.path.exists(path):
+        raise FileFormatError(
+            f"{path}: is here, but a worker does not find it; all workers must see shards, "
+            "codebook, codes and scratch folder under the same paths"
         ) from error
 
 
@@ -210,6 +266,11 @@ def local_cluster(
     ------
     distributed.Client
 
+    Raises
+    ------
+    InputError
+        If the limit is below what workers take before they have a task.
+
     Examples
     --------
     >>> from geoquant.distributed.dask_engine import local_cluster
@@ -218,21 +279,104 @@ def local_cluster(
     2
     """
     dask = _dask()
-    cluster = dask.LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=threads_per_worker,
-        processes=True,
-        host="127.0.0.1",
-        # There is an HTTP server with or without a dashboard, and by default at all interfaces.
-        dashboard_address="127.0.0.1:0",
-        worker_dashboard_address="127.0.0.1:0",
-        memory_limit=memory_limit,
-        preload=[__name__],
-        silence_logs=logging.CRITICAL,
-    )
-    with cluster, dask.Client(cluster) as client:
-        require_own_version(client)
+    _require_memory(memory_limit)
+    with TemporaryDirectory(prefix="geoquant-", ignore_cleanup_errors=True) as folder:
+        options = {
+            "n_workers": n_workers,
+            "threads_per_worker": threads_per_worker,
+            "processes": True,
+            "host": "127.0.0.1",
+            # There is an HTTP server with or without a dashboard, by default at all interfaces.
+            "dashboard_address": "127.0.0.1:0",
+            "worker_dashboard_address": "127.0.0.1:0",
+            "memory_limit": memory_limit,
+            "preload": [__name__],
+            "silence_logs": logging.CRITICAL,
+        }
+        with _whole_cluster(dask, folder, options) as client:
+            require_own_version(client)
+            yield client
+
+
+def _require_memory(limit: int | str) -> None:
+    """Refuse a limit at which workers are ended, or get no task, once they are there."""
+    from dask.utils import parse_bytes
+
+    if limit != "auto" and 0 < parse_bytes(limit) < _LEAST_MEMORY:
+        raise InputError(
+            f"memory_limit (--memory-limit) must be at least {_LEAST_MEMORY // 10**6}MB, half of "
+            f"which the libraries take, found {limit!r}"
+        )
+
+
+@contextmanager
+def _whole_cluster(dask: Any, folder: str, options: dict[str, Any]) -> Iterator[Client]:
+    """A cluster that no interruption finds begun or ended by half: Dask could not close it."""
+    from dask import config
+
+    with _interruptions_later(), _interrupts_blocked():
+        with config.set({"temporary-directory": folder}):
+            cluster = dask.LocalCluster(**options)
+        client = dask.Client(cluster)
+    try:
         yield client
+    finally:
+        with _interruptions_later():
+            client.close()
+            _close(cluster)
+
+
+def _close(cluster: Any) -> None:
+    """Close a cluster; older releases of Dask may wait for ever for a worker just begun anew."""
+    nannies = list(cluster.workers.values())
+    try:
+        cluster.close(timeout=_CLOSE_SECONDS)
+    except TimeoutError:
+        cluster.shutdown_on_close = False  # or it is tried again at exit
+        left = {nanny.pid for nanny in nannies}
+        for process in multiprocessing.active_children():
+            if process.pid in left:  # others are of other clusters
+                process.kill()
+
+
+@contextmanager
+def _interruptions_later() -> Iterator[None]:
+    """Let Ctrl-C, and what asks this process to end, wait for the end of the block."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        names = (name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+        before = {
+            number: signal.getsignal(number) for number in map(signal.Signals.__getitem__, names)
+        }
+    for number in before:
+        signal.signal(number, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in received[:1]:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT for the threads and processes that begin in the block, for as long as they live.
+
+    A terminal sends it to every process; workers, and successors of dead ones, would say where it
+    found them. Not even `dask_setup` is there before they have loaded their libraries.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Before: as it starts, it unblocks the signal.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -265,19 +409,55 @@ def connect(address: str) -> Iterator[Client]:
     """
     require_safe_address(address)
     dask = _dask()
+    if address.startswith("tls://"):
+        _require_certificates(address)
     try:
+        with ThreadPoolExecutor(1) as pool:  # notebooks have a loop in their thread
+            pool.submit(asyncio.run, _answered(address)).result()
         client = dask.Client(address, timeout=_CONNECT_SECONDS)
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"scheduler {address} cannot be used: {error}; see that `dask scheduler` runs there, "
-            "and for tls:// that DASK_DISTRIBUTED__COMM__TLS__CA_FILE, __CLIENT__CERT and "
-            "__CLIENT__KEY name your certificates"
+            "with TLS if this is tls:// and only then, with certificates of one authority"
         ) from error
     with client:
         if not client.nthreads():
             raise InputError(f"scheduler {address} has no workers; start `dask worker` there")
         require_own_version(client)
         yield client
+
+
+async def _answered(address: str) -> None:
+    """See that a scheduler answers; a client would wait for ever for one that listens only."""
+    from distributed.comm import connect as connected
+    from distributed.security import Security
+
+    arguments = Security().get_connection_args("client")
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            comm = await connected(address, timeout=_CONNECT_SECONDS, **arguments)
+    except TimeoutError:
+        raise TimeoutError(f"no answer in {_CONNECT_SECONDS:g} s") from None
+    comm.abort()
+
+
+def _require_certificates(address: str) -> None:
+    """Refuse to begin without what TLS needs: of that Dask would name neither variable nor file."""
+    from distributed.security import Security
+
+    found = Security().get_tls_config_for_role("client")
+    for part, name in _CERTIFICATES.items():
+        place = found[part]
+        if place is None and part != "key":  # which may lie in the certificate's file
+            what = f"{name} is not set"
+        elif place is not None and "\n" not in place and not os.path.isfile(place):
+            what = f"{name} names {place!r}, where no file is"
+        else:
+            continue
+        raise InputError(
+            f"scheduler {address} needs certificates, and {what}; let "
+            f"{', '.join(_CERTIFICATES.values())} name those of your cluster"
+        )
 
 
 def require_safe_address(address: str) -> None:

@@ -7,11 +7,13 @@ folder that all workers see, and returns little. It may be run twice and gives t
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Future
+
+    from geoquant.progress import Progress
 
 
 class Engine(Protocol):
@@ -30,6 +32,13 @@ class Engine(Protocol):
         """Let tasks that have not begun be forgotten."""
 
 
+class _Begun(NamedTuple):
+    """A task of a thread, and what it is called."""
+
+    future: Future[Any]
+    stage: str
+
+
 class LocalEngine:
     """Computes tasks in threads of this process.
 
@@ -37,6 +46,8 @@ class LocalEngine:
     ----------
     n_workers : int, default=1
         Tasks at once.
+    progress : callable, optional
+        Called as ``progress(task, done, total)`` while tasks are waited for; may raise to stop.
 
     Examples
     --------
@@ -45,37 +56,43 @@ class LocalEngine:
     [(3, 1), (2, 1)]
     """
 
-    def __init__(self, n_workers: int = 1) -> None:
+    def __init__(self, n_workers: int = 1, *, progress: Progress | None = None) -> None:
         self._pool = ThreadPoolExecutor(n_workers, thread_name_prefix="geoquant")
+        self._progress = progress
 
     def scatter(self, value: Any) -> Any:
         """Return the value: threads see it."""
         return value
 
-    def submit(
-        self, task: Callable[..., Any], *arguments: Any, near: int | None = None
-    ) -> Future[Any]:
+    def submit(self, task: Callable[..., Any], *arguments: Any, near: int | None = None) -> _Begun:
         """Begin a task in a thread; all are equally near."""
         del near
-        return self._pool.submit(task, *arguments)
+        return _Begun(self._pool.submit(task, *arguments), task.__name__.replace("_", " "))
 
-    def gather(self, handles: Sequence[Future[Any]]) -> list[Any]:
+    def gather(self, handles: Sequence[_Begun]) -> list[Any]:
         """Wait for tasks and return their results in order; the first error is raised.
 
         Not before those that have begun are done, so that nothing is written behind one's back.
         """
         try:
-            return [handle.result() for handle in handles]
+            return [self._result(handles, i) for i in range(len(handles))]
         except BaseException as error:
             self.cancel(handles)
             if isinstance(error, Exception):  # who interrupts does not wait
-                wait(handles)
+                wait([handle.future for handle in handles])
             raise
 
-    def cancel(self, handles: Sequence[Future[Any]]) -> None:
+    def _result(self, handles: Sequence[_Begun], i: int) -> Any:
+        """That of a task, once it is done; tell so."""
+        result = handles[i].future.result()
+        if self._progress is not None:
+            self._progress(handles[i].stage, i + 1, len(handles))
+        return result
+
+    def cancel(self, handles: Sequence[_Begun]) -> None:
         """Let tasks that have not begun be forgotten."""
         for handle in handles:
-            handle.cancel()
+            handle.future.cancel()
 
 
 def map_tasks(

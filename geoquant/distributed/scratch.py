@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geoquant.errors import FileFormatError
+from geoquant.errors import FileFormatError, ResourceError
 from geoquant.files import npy_blocks, write_scratch
 from geoquant.latents import read_latents
 
@@ -44,7 +44,12 @@ class Scratch:
 
     def save(self, name: str, array: npt.NDArray[Any]) -> None:
         """Write an array."""
-        write_scratch(self.path(name), npy_blocks(array))
+        try:
+            write_scratch(self.path(name), npy_blocks(array))
+        except ResourceError as error:
+            raise ResourceError(
+                f"{error}; it is the scratch folder of the run: --scratch names another"
+            ) from error
 
     def load(self, name: str) -> npt.NDArray[Any]:
         """Map an array that was written."""

@@ -73,6 +73,26 @@ def test_what_does_not_go_with_shards(run: Run, folder: Path) -> None:
     assert not (folder / "codes").exists()
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["part3.npy", "part99.npy"], ("part99.npy", "no such file")),
+        (["part3.npy", "part3.npy"], ("names a shard twice",)),
+    ],
+    ids=["missing", "twice"],
+)
+@pytest.mark.parametrize("engine", ["local", "dask"])
+@pytest.mark.usefixtures("book")
+def test_a_manifest_of_shards_that_cannot_be_used(
+    run: Run, folder: Path, engine: str, names: list[str], words: tuple[str, ...]
+) -> None:
+    """One line, exit code 3, before a cluster is started; no folder is made."""
+    (folder / "shards" / "manifest.json").write_text(json.dumps({"shards": names}))
+    command = ["assign", "shards", "--codebook", "book.safetensors", "-o", "codes"]
+    assert_one_line_error(run(*command, "--engine", engine), 3, *words)
+    assert not (folder / "codes").exists()
+
+
 @pytest.mark.parametrize("how", ["width", "nan", "truncated"])
 @pytest.mark.usefixtures("book")
 def test_a_shard_that_cannot_be_used(run: Run, folder: Path, how: str) -> None:

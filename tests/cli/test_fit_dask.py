@@ -165,6 +165,17 @@ def test_shards_that_cannot_be_used(
     assert list(Path(at_dask[-1]).iterdir()) == []
 
 
+def test_more_memory_than_a_worker_may_take(run: Run, folder: Path) -> None:
+    """The worker is ended, and its successors; then one line says what to change, exit code 4."""
+    np.save("large.npy", np.ones((1_000_000, 20), np.float32))
+    options = ["--engine", "dask", "--workers", 1, "--memory-limit", "128MB"]
+    outcome = run("fit", "large.npy", "-k", 3, *options)
+    assert_one_line_error(outcome, 4, "ended 4 workers one after another", "--memory-limit")
+    assert [path.name for path in folder.iterdir()] == ["large.npy"]
+    outcome = run("fit", "large.npy", "-k", 3, *options[:-1], "20MB")
+    assert_one_line_error(outcome, 2, "--memory-limit", "at least 128MB")
+
+
 @pytest.mark.usefixtures("shards")
 def test_codes_of_other_shards_in_the_way(run: Run, folder: Path, at_dask: list[str]) -> None:
     """A folder of codes holds those of one fit only."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import pytest
 
 from geoquant import InputError
@@ -24,7 +27,7 @@ pytest.importorskip("distributed")
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distributed import Client
+    from distributed import Client, Worker
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,74 @@ def test_a_task_that_ends_every_worker_is_an_error() -> None:
             map_tasks(engine, os._exit, [(1,)])
 
 
+def resident_after_a_fit() -> int:
+    """Bytes that a worker takes which has loaded all that tasks need."""
+    import geoquant as gq
+    from geoquant.distributed import assign, fit
+
+    del assign, fit
+    fitted = gq.fit_codebook(np.eye(50, dtype=np.float32), 5, random_state=0)
+    fitted.codebook.assign(np.eye(50, dtype=np.float32))
+    return int(psutil.Process().memory_info().rss)
+
+
+def test_the_least_memory_is_enough_for_the_libraries(client: Client) -> None:
+    """Less is refused; at the least, a worker with its libraries still takes tasks."""
+    with pytest.raises(
+        InputError, match=r"--memory-limit\) must be at least 128MB, .*found '60MB'"
+    ):
+        local_cluster(1, memory_limit="60MB").__enter__()
+    (resident,) = client.run(resident_after_a_fit, workers=[min(client.nthreads())]).values()
+    assert resident < 0.8 * dask_engine._LEAST_MEMORY
+
+
+def pause(dask_worker: Worker) -> None:
+    """What a worker does that is about to run out of memory."""
+    from distributed.core import Status
+
+    dask_worker.status = Status.paused
+
+
+@pytest.mark.parametrize("how", ["paused", "gone"])
+def test_tasks_that_no_worker_takes(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """They are given up after a while, with the cure; not while one is at work."""
+    monkeypatch.setattr(dask_engine, "_IDLE_SECONDS", 1.5)
+    with local_cluster(1, memory_limit=0) as client:  # nobody looks at its memory
+        engine = DaskEngine(client)
+        handles = [engine.submit(time.sleep, 5.0)]
+        time.sleep(0.5)
+        if how == "paused":
+            client.run(pause)
+            assert engine.gather(handles) == [None]
+        else:
+            client.cluster.scale(0)
+        with pytest.raises(ResourceError, match=r"no worker has taken a task .*--memory-limit"):
+            engine.gather([engine.submit(abs, -1)])
+
+
+def test_a_cluster_that_does_not_close() -> None:
+    """It is not waited for for ever, nor at exit again; its workers are killed, no others."""
+    spawned = multiprocessing.get_context("spawn")
+    worker, other = (spawned.Process(target=time.sleep, args=(60,)) for _ in range(2))
+    worker.start()
+    other.start()
+
+    class Stuck:
+        shutdown_on_close = True
+        workers: ClassVar = {0: worker}  # which has a pid, as what watches it has
+
+        def close(self, timeout: float) -> None:
+            raise TimeoutError(timeout)
+
+    cluster = Stuck()
+    dask_engine._close(cluster)
+    worker.join(30)
+    assert (worker.exitcode, other.exitcode) == (-signal.SIGKILL, None)
+    other.kill()
+    other.join(30)
+    assert not cluster.shutdown_on_close
+
+
 def test_workers_are_on_the_loopback_interface(client: Client) -> None:
     """The scheduler too, and what they say over HTTP."""
     pids = [os.getpid(), *client.run(os.getpid).values()]
@@ -131,12 +202,17 @@ def test_schedulers_without_tls_are_refused(address: str) -> None:
         connect(address).__enter__()
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "tls://127.0.0.1:1"])
-def test_an_unreachable_scheduler(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """The error names it and the cure."""
-    monkeypatch.setattr(dask_engine, "_CONNECT_SECONDS", 0.2)
-    with pytest.raises(InputError, match=f"scheduler {address} cannot be used: .*see that"):
-        connect(address).__enter__()
+@pytest.mark.parametrize("does_listen", [False, True], ids=["refused", "silent"])
+def test_an_unreachable_scheduler(monkeypatch: pytest.MonkeyPatch, does_listen: bool) -> None:
+    """Where nobody listens, and where nobody ever answers: the error names it and the cure."""
+    monkeypatch.setattr(dask_engine, "_CONNECT_SECONDS", 0.5)
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        if does_listen:
+            hole.listen()
+        address = f"tcp://127.0.0.1:{hole.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"scheduler {address} cannot be used: .*see that"):
+            connect(address).__enter__()
 
 
 def test_workers_of_another_version_are_refused(

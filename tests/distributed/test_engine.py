@@ -27,6 +27,21 @@ def test_results_come_in_the_order_of_the_arguments() -> None:
     assert engine.gather([engine.submit(abs, engine.scatter(-3))]) == [3]
 
 
+def test_tasks_that_are_done_are_counted() -> None:
+    """By name; what the callback raises comes through."""
+    told: list[tuple[str, int, int]] = []
+    map_tasks(
+        LocalEngine(2, progress=lambda *counts: told.append(counts)), divmod, [(7, 2), (9, 4)]
+    )
+    assert told == [("divmod", 1, 2), ("divmod", 2, 2)]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        map_tasks(LocalEngine(1, progress=stop), abs, [(-1,)])
+
+
 def test_an_error_ends_the_run() -> None:
     """It is raised as it is, and tasks that have not begun never do."""
     begun = []

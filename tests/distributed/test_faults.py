@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import geoquant as gq
 from geoquant.distributed.assign import assign_shards
 from geoquant.distributed.dask_engine import DaskEngine, local_cluster
 from geoquant.distributed.engine import LocalEngine
-from geoquant.errors import ResourceError
+from geoquant.errors import FileFormatError, ResourceError
 from tests.distributed.clusters import (
     N_SHARDS,
     WORKS,
@@ -44,6 +45,33 @@ def test_a_killed_worker_does_not_show(tmp_path: Path, shards: ShardSet, name: s
     expected = WORKS[name](shards, counting, tmp_path / "whole")
     at = counting.n_begun // 2
     assert equal_after_a_kill(WORKS[name], shards, tmp_path, at, expected)
+
+
+def cut_when_read(name: str) -> None:
+    """Cut a shard short as soon as this process has mapped it: to read it is then SIGBUS."""
+    from geoquant.distributed.shards import FileShard
+
+    read = FileShard.read
+
+    def cutting(shard: FileShard) -> np.ndarray:
+        rows = read(shard)
+        if shard.path.endswith(name):
+            os.truncate(shard.path, 0)
+        return rows
+
+    FileShard.read = cutting
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_a_shard_cut_short_under_a_worker(tmp_path: Path, shards: ShardSet, name: str) -> None:
+    """It ends the worker; the next one finds what is wrong, and the error names the shard."""
+    with local_cluster(2) as client:
+        client.run(cut_when_read, "part3.npy")
+        before = set(client.run(os.getpid).values())
+        with pytest.raises(FileFormatError, match=r"part3\.npy"):
+            WORKS[name](shards, DaskEngine(client), tmp_path / "work")
+        client.wait_for_workers(2)
+        assert set(client.run(os.getpid).values()) != before
 
 
 def fill_disk() -> None:
