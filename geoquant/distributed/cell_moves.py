@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,21 @@ _MOST_FRUITLESS = 50
 _LEAST_GAIN = 1e-9
 
 
+class Bounds(NamedTuple):
+    """How many points a group is to hold.
+
+    Attributes
+    ----------
+    least, most : float
+        At least and at most.
+    """
+
+    least: float
+    most: float
+
+
 def refined_groups(
-    affinity: csr_array, sizes: Ints, group: Ints, n_groups: int, most: float
+    affinity: csr_array, sizes: Ints, group: Ints, n_groups: int, bounds: Bounds
 ) -> Ints:
     """Move single cells to other groups as long as a pass of moves cuts less [1]_.
 
@@ -36,9 +49,10 @@ def refined_groups(
         Group of each cell, none without any.
     n_groups : int
         How many groups.
-    most : float
-        How many points a group may hold. One that holds more gives cells away first, the cheapest
-        each time, until it does not or all others would hold as much.
+    bounds : Bounds
+        A group that holds more gives cells away first, the cheapest each time, until it does not
+        or all others would hold as much. One that holds fewer then takes cells of others, as long
+        as these can do without; none gives away what would leave it with fewer.
 
     Returns
     -------
@@ -54,12 +68,12 @@ def refined_groups(
     --------
     >>> import numpy as np
     >>> from scipy.sparse import csr_array
-    >>> from geoquant.distributed.cell_moves import refined_groups
+    >>> from geoquant.distributed.cell_moves import Bounds, refined_groups
     >>> line = csr_array(np.eye(4, k=1) + np.eye(4, k=-1))
-    >>> refined_groups(line, np.ones(4, int), np.array([0, 1, 0, 1]), 2, 3.0).tolist()
+    >>> refined_groups(line, np.ones(4, int), np.array([0, 1, 0, 1]), 2, Bounds(1, 3)).tolist()
     [0, 0, 0, 1]
     """
-    moves = _Moves(affinity, sizes, group.copy(), n_groups, most)
+    moves = _Moves(affinity, sizes, group.copy(), n_groups, bounds)
     moves.balance()
     for _ in range(_MOST_PASSES):
         if not moves.run():
@@ -71,9 +85,15 @@ class _Moves:
     """Passes of moves: the best each time, even one for the worse, and then the best state."""
 
     def __init__(
-        self, affinity: csr_array, sizes: Ints, group: Ints, n_groups: int, most: float
+        self,
+        affinity: csr_array,
+        sizes: Ints,
+        group: Ints,
+        n_groups: int,
+        bounds: Bounds,
     ) -> None:
-        self._affinity, self._sizes, self.group, self._most = affinity, sizes, group, most
+        self._affinity, self._sizes, self.group = affinity, sizes, group
+        self._least, self._most = bounds
         self._load = np.bincount(group, sizes, n_groups)
         self._n_cells = np.bincount(group, minlength=n_groups)
         self._links = affinity @ np.eye(n_groups)[group]
@@ -82,14 +102,28 @@ class _Moves:
         self._queue: list[tuple[float, int, int]] = []
 
     def balance(self) -> None:
-        """Let the largest group give away its cheapest cell while it is too large."""
+        """Let groups that are too large give cells away, and ones that are too small take some."""
         while self._load.max() > self._most:
             cells = np.flatnonzero(self.group == self._load.argmax())
             cost, target = self._best_moves(cells)
             i = int(cost.argmin())
             if cost[i] == np.inf:
-                return
+                break
             self._move(int(cells[i]), int(target[i]))
+        while self._load.min() < self._least:
+            smallest = int(self._load.argmin())
+            own = self._links[np.arange(len(self.group)), self.group]
+            costs = np.where(self._can_go(), own - self._links[:, smallest], np.inf)
+            costs[self.group == smallest] = np.inf
+            cell = int(costs.argmin())
+            if costs[cell] == np.inf:
+                return
+            self._move(cell, smallest)
+
+    def _can_go(self) -> npt.NDArray[np.bool_]:
+        """Whether the group of each cell can do without it."""
+        left = self._load[self.group] - self._sizes
+        return (self._n_cells[self.group] > 1) & (left >= self._least)
 
     def run(self) -> bool:
         """One pass; whether it led to a better state."""
@@ -142,7 +176,8 @@ class _Moves:
         own, after = self.group[cells], self._load + self._sizes[cells, None]
         # A group that is too large already may still become less so.
         is_open = (after <= self._most) | (after < self._load[own, None])
-        is_open &= self._n_cells[own, None] > 1
+        is_too_large = self._load[own] > self._most
+        is_open &= (self._can_go()[cells] | (is_too_large & (self._n_cells[own] > 1)))[:, None]
         is_open[row, own] = False
         links = np.where(is_open, self._links[cells], -np.inf)
         target = links.argmax(axis=1)
@@ -151,7 +186,9 @@ class _Moves:
     def _is_open(self, cell: int, target: int) -> bool:
         """Whether a move is still allowed that was so when it was put in the queue."""
         own, after = self.group[cell], self._load[target] + self._sizes[cell]
-        return bool(self._n_cells[own] > 1 and (after <= self._most or after < self._load[own]))
+        left = self._load[own] - self._sizes[cell]
+        can_go = self._n_cells[own] > 1 and left >= self._least
+        return bool(can_go and (after <= self._most or after < self._load[own]))
 
     def _move(self, cell: int, target: int) -> Ints:
         """Move a cell; returns those that share neighbours with it."""

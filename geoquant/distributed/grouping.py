@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoquant.distributed.cell_merging import Level, merged_groups, merged_levels
-from geoquant.distributed.cell_moves import refined_groups
+from geoquant.distributed.cell_moves import Bounds, refined_groups
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: A group may be so many times as large as the mean: latents have clusters of their own, and to
 #: cut through them costs more than groups of unlike size.
 MOST_LOAD = 1.6
+#: And so many times the mean is the least: a group of a few points is none that saves work.
+LEAST_LOAD = 0.5
 #: Nor may a group exceed the mean by more than this share of all points: few groups of very unlike
 #: size would leave most of the work to one.
 _MOST_EXCESS = 0.1
@@ -67,16 +69,16 @@ def group_cells(sizes: Ints, affinity: csr_array, n_groups: int) -> npt.NDArray[
     """
     full = np.flatnonzero(sizes)
     level = Level(affinity[full][:, full], sizes[full].astype(np.int64), np.empty(0, np.int64))
-    most = most_points(int(sizes.sum()), n_groups)
+    bounds = bounds_of(int(sizes.sum()), n_groups)
     rng = np.random.default_rng(0)
-    found = [group for _ in range(_N_MERGED) for group in _refined(level, n_groups, most, rng)]
+    found = [group for _ in range(_N_MERGED) for group in _refined(level, n_groups, bounds, rng)]
     group = np.zeros(len(sizes), np.int32)
-    group[full] = min(found, key=lambda group: _score(level, group, most))
+    group[full] = min(found, key=lambda group: _score(level, group, bounds))
     return group
 
 
-def most_points(n_points: int, n_groups: int) -> float:
-    """How many points a group may hold.
+def bounds_of(n_points: int, n_groups: int) -> Bounds:
+    """How many points a group is to hold, at least and at most.
 
     Parameters
     ----------
@@ -85,43 +87,47 @@ def most_points(n_points: int, n_groups: int) -> float:
 
     Returns
     -------
-    float
+    Bounds
 
     Examples
     --------
-    >>> from geoquant.distributed.grouping import most_points
-    >>> most_points(1000, 2), most_points(1000, 10)
-    (600.0, 160.0)
+    >>> from geoquant.distributed.grouping import bounds_of
+    >>> bounds_of(1000, 2), bounds_of(1000, 10)
+    (Bounds(least=250.0, most=600.0), Bounds(least=50.0, most=160.0))
     """
-    return min(MOST_LOAD, 1 + _MOST_EXCESS * n_groups) * n_points / n_groups
+    mean = n_points / n_groups
+    return Bounds(LEAST_LOAD * mean, min(MOST_LOAD, 1 + _MOST_EXCESS * n_groups) * mean)
 
 
-def _refined(level: Level, n_groups: int, most: float, rng: np.random.Generator) -> list[Ints]:
+def _refined(level: Level, n_groups: int, bounds: Bounds, rng: np.random.Generator) -> list[Ints]:
     """The groups that a few starts lead to."""
     n_coarse = max(_LEAST_COARSE, _COARSE_PER_GROUP * n_groups)
     *finer, coarsest = merged_levels(level.affinity, level.sizes, n_coarse, rng)
     found = []
-    for group in _starts(coarsest, n_groups, most, rng):
+    for group in _starts(coarsest, n_groups, bounds, rng):
         for here in reversed(finer):
-            group = refined_groups(here.affinity, here.sizes, group[here.parent], n_groups, most)
+            group = refined_groups(here.affinity, here.sizes, group[here.parent], n_groups, bounds)
         found.append(group)
     return found
 
 
-def _starts(level: Level, n_groups: int, most: float, rng: np.random.Generator) -> list[Ints]:
+def _starts(level: Level, n_groups: int, bounds: Bounds, rng: np.random.Generator) -> list[Ints]:
     """The best groups that cells were merged into, no two of one score."""
     n_starts = min(max(_N_KEPT, _MOST_STARTED // len(level.sizes)), _MOST_STARTS)
+    mean = level.sizes.sum() / n_groups
     starts: dict[tuple[float, float], Ints] = {}
     for _ in range(n_starts):
+        most = rng.uniform(mean, bounds.most)
         group = merged_groups(level.affinity, level.sizes, n_groups, most, rng)
-        group = refined_groups(level.affinity, level.sizes, group, n_groups, most)
-        starts.setdefault(_score(level, group, most), group)
+        group = refined_groups(level.affinity, level.sizes, group, n_groups, bounds)
+        starts.setdefault(_score(level, group, bounds), group)
     return [starts[score] for score in sorted(starts)[:_N_KEPT]]
 
 
-def _score(level: Level, group: Ints, most: float) -> tuple[float, float]:
-    """By how much the largest group is too large, and what is cut; the smaller the better."""
+def _score(level: Level, group: Ints, bounds: Bounds) -> tuple[float, float]:
+    """By how much groups are too large or small, and what is cut; the smaller the better."""
     row = np.repeat(group, np.diff(level.affinity.indptr))
-    excess = np.bincount(group, level.sizes).max() - most
+    load = np.bincount(group, level.sizes)
+    excess = max(0.0, float(load.max()) - bounds.most, bounds.least - float(load.min()))
     is_cut = row != group[level.affinity.indices]
-    return max(0.0, float(excess)), float(level.affinity.data[is_cut].sum())
+    return excess, float(level.affinity.data[is_cut].sum())

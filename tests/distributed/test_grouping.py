@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from geoquant.distributed.cell_merging import merged_groups, merged_levels
-from geoquant.distributed.cell_moves import refined_groups
-from geoquant.distributed.grouping import MOST_LOAD, group_cells, most_points
+from geoquant.distributed.cell_moves import Bounds, refined_groups
+from geoquant.distributed.grouping import MOST_LOAD, bounds_of, group_cells
 
 
 def cut_of(affinity: csr_array, group: np.ndarray) -> float:
@@ -55,17 +55,19 @@ def test_promises_at_any_affinity(data: st.DataObject) -> None:
     load = np.bincount(group, sizes, n_groups)
     assert len(load) == n_groups
     assert load.min() > 0
-    assert load.max() <= max(most_points(sizes.sum(), n_groups), load.mean() + sizes.max())
+    assert load.max() <= max(bounds_of(sizes.sum(), n_groups).most, load.mean() + sizes.max())
 
 
 @pytest.mark.parametrize("n_groups", [1, 2, 3, 8, 25])
 def test_every_group_has_points_and_room(n_groups: int) -> None:
-    """Cells of unlike size, some empty: every group has points, and none is over-full."""
+    """Cells of unlike size, some empty: every group has its share, and none is over-full."""
     sizes = np.random.default_rng(0).integers(0, 9, 144)
     group = group_cells(sizes, grid_of_cells(12), n_groups)
     load = np.bincount(group, sizes, n_groups)
     assert load.min() > 0
-    assert load.max() <= most_points(sizes.sum(), n_groups)
+    least, most = bounds_of(sizes.sum(), n_groups)
+    assert least <= load.min()
+    assert load.max() <= most
     assert load.max() <= MOST_LOAD * load.mean()
 
 
@@ -82,11 +84,11 @@ def test_best_of_all_groups_of_few_cells() -> None:
     for _ in range(5):
         affinity = random_affinity(8, 0.5, rng)
         sizes = rng.integers(1, 4, 8)
-        most = most_points(sizes.sum(), 3)
+        least, most = bounds_of(sizes.sum(), 3)
         cuts = []
         for choice in itertools.product(range(3), repeat=8):
             load = np.bincount(choice, sizes, 3)
-            if load.min() > 0 and load.max() <= most:
+            if load.min() >= least and load.max() <= most:
                 cuts.append(cut_of(affinity, np.array(choice)))
         assert cut_of(affinity, group_cells(sizes, affinity, 3)) == min(cuts)
 
@@ -126,16 +128,35 @@ def test_moves_never_cut_more() -> None:
     affinity = random_affinity(80, 0.1, rng)
     sizes = np.ones(80, int)
     before = rng.permutation(np.arange(80) % 5)
-    after = refined_groups(affinity, sizes, before, 5, 20.0)
+    after = refined_groups(affinity, sizes, before, 5, Bounds(10, 20))
     assert cut_of(affinity, after) < cut_of(affinity, before)
     assert np.bincount(after, minlength=5).max() <= 20
+    assert np.bincount(after, minlength=5).min() >= 10
 
 
 def test_a_group_too_large_gives_away() -> None:
     """A group beyond the bound gives cells away, though that parts neighbours."""
     affinity = csr_array(np.ones((6, 6)) - np.eye(6))
-    group = refined_groups(affinity, np.ones(6, int), np.array([0, 0, 0, 0, 0, 1]), 2, 3.0)
+    group = refined_groups(affinity, np.ones(6, int), np.array([0, 0, 0, 0, 0, 1]), 2, Bounds(1, 3))
     assert np.bincount(group).tolist() == [3, 3]
+
+
+def test_a_group_too_small_takes() -> None:
+    """A group below the bound takes the cells that it is nearest to."""
+    line = csr_array(np.eye(9, k=1) + np.eye(9, k=-1))
+    group = refined_groups(line, np.ones(9, int), np.array([0] * 8 + [1]), 2, Bounds(3, 9))
+    assert group.tolist() == [0] * 6 + [1] * 3
+
+
+def test_a_small_cluster_is_no_group_of_its_own() -> None:
+    """Three clusters, one of a single cell, make two groups of like size, not one and a bit."""
+    affinity = np.zeros((9, 9))
+    for cells in (slice(0, 4), slice(4, 8)):
+        affinity[cells, cells] = 1.0
+    affinity[3, 4] = affinity[4, 3] = 0.5
+    np.fill_diagonal(affinity, 0.0)
+    load = np.bincount(group_cells(np.full(9, 3), csr_array(affinity), 2), np.full(9, 3))
+    assert sorted(load.tolist()) == [12, 15]
 
 
 @pytest.mark.parametrize("shape", ["line", "star", "nothing"])
