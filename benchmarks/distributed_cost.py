@@ -9,7 +9,7 @@
 `measure` fits at two workers of one thread and adds a row to `benchmarks/results/
 distributed_cost.json` for each fit: the wall time of every kind of task, and what there was to do.
 A constant is the time of a kind of work divided by its amount, over all rows but those that
-`measure --apart` marks to be predicted. `table` prints those of `docs/scale.md`.
+`measure --apart` marks to be predicted. `table` prints those of `docs/how_to/scale.md`.
 
 The latents drawn are mixtures of two near latents of MNIST with the noise of their encoder: draws
 round 60 000 means alone fall apart into islands when there are 80 of each.
@@ -177,19 +177,25 @@ TASKS = {
 }
 
 
-def work_of(row: Row) -> dict[str, float]:
-    """How much there is of each kind of work; see `docs/scale.md`."""
+#: Kinds of work that are done partition by partition, by no more workers than there are of these.
+BY_PARTITION = ("neighbours", "edges", "searches", "swaps", "codes")
+
+
+def work_of(row: Row, n_workers: int = _N_WORKERS) -> dict[str, float]:
+    """How much of each kind of work a worker has; see `docs/how_to/scale.md`."""
     n, d = row["n"], row["d"]
-    return {
+    amounts = {
         "rows": n * d,
         "cells": n * row["cells"] * d,
         "neighbours": n * row["compared"] * d,
         "edges": n * _NEIGHBORS,
         "searches": n * row["searches"],
-        "swaps": row["rounds"] * (2e8 * row["partitions"] + 500 * n),
+        "swaps": min(row["rounds"] * (2e8 * row["partitions"] + 500 * n), 4 * n * n / row["k"]),
         "codes": n * d,
-        "client": n,
     }
+    at_once = {kind: min(n_workers, row["partitions"]) for kind in BY_PARTITION}
+    shares = {kind: amount / at_once.get(kind, n_workers) for kind, amount in amounts.items()}
+    return shares | {"client": n}
 
 
 def seconds_by_kind(row: Row) -> dict[str, float]:
@@ -200,7 +206,7 @@ def seconds_by_kind(row: Row) -> dict[str, float]:
 
 
 def constants(rows: list[Row]) -> dict[str, float]:
-    """Seconds for each unit of work of two workers."""
+    """Seconds of one worker for each unit of work."""
     total: dict[str, list[float]] = {}
     for row in rows:
         spent, work = seconds_by_kind(row), work_of(row)
@@ -219,10 +225,7 @@ def foreseen(n: int, partitions: int, rows: list[Row], n_workers: int = _N_WORKE
     row = {**known, "n": n, "partitions": partitions, "cells": cells}
     row["compared"] = per_cell * n / cells
     rate = constants(rows)
-    row["kinds"] = {
-        kind: amount * rate[kind] * (1 if kind == "client" else _N_WORKERS / n_workers)
-        for kind, amount in work_of(row).items()
-    }
+    row["kinds"] = {kind: share * rate[kind] for kind, share in work_of(row, n_workers).items()}
     row["seconds"] = sum(row["kinds"].values())
     row["bytes_written"] = known["bytes_written"] / known["n"] * n
     bytes_per_node, base = memory_line(rows)
@@ -290,7 +293,7 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def tables(rows: list[Row]) -> list[str]:
-    """The tables of `docs/scale.md`: what was measured, the constants, and what to expect."""
+    """The tables of `docs/how_to/scale.md`: measured fits, constants, and what to expect."""
     known = [row for row in rows if not row["is_apart"]]
     measured_rows = [
         f"| {row['n']:,} | {row['partitions']} | {row['seconds']:.0f} "
@@ -331,7 +334,7 @@ AMOUNTS = {
     "neighbours": "n · points compared · d",
     "edges": "n · neighbours",
     "searches": "n · searches",
-    "swaps": "rounds · (2·10⁸ · partitions + 500 · n)",
+    "swaps": "rounds · (2·10⁸ · partitions + 500 · n), but at most 4 · n² / K",
     "codes": "n · d",
     "client": "n",
 }
