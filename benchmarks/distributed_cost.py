@@ -31,7 +31,8 @@ import geoquant as gq
 from benchmarks.datasets import data_file
 from benchmarks.measure import ROOT
 from geoquant.distributed import fit as parted_fit
-from geoquant.distributed.dask_engine import DaskEngine, local_cluster
+from geoquant.distributed.dask_cluster import local_cluster
+from geoquant.distributed.dask_engine import DaskEngine
 from geoquant.distributed.scratch import Scratch
 from geoquant.distributed.shards import shards_of_files
 from geoquant.graph.knn import n_cells_for

@@ -138,7 +138,8 @@ def opened_engine(given: EngineOptions, progress: Progress, n_jobs: int | None) 
 
         yield LocalEngine(n_threads(n_jobs), progress=progress)
         return
-    from geoquant.distributed.dask_engine import DaskEngine, connect, local_cluster
+    from geoquant.distributed.dask_cluster import connect, local_cluster
+    from geoquant.distributed.dask_engine import DaskEngine
 
     if given.scheduler is not None:
         cluster = connect(given.scheduler)

@@ -208,7 +208,7 @@ def scratch_parent(client: Any) -> str | None:
 
 
 def _is_here(address: str) -> bool:
-    from geoquant.distributed.dask_engine import is_loopback
+    from geoquant.distributed.dask_cluster import is_loopback
 
     parts = urlsplit(address)
     return parts.scheme == "inproc" or is_loopback(str(parts.hostname))
@@ -217,7 +217,8 @@ def _is_here(address: str) -> bool:
 def _engine_of(client: Any, n_jobs: int | None, progress: Progress | None) -> Engine:
     if client is None:
         return LocalEngine(n_threads(n_jobs))
-    from geoquant.distributed.dask_engine import DaskEngine, require_own_version
+    from geoquant.distributed.dask_cluster import require_own_version
+    from geoquant.distributed.dask_engine import DaskEngine
 
     require_own_version(client)
     return DaskEngine(client, progress=progress)

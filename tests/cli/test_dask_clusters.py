@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import geoquant as gq
-from geoquant.distributed import dask_engine
+from geoquant.distributed import dask_cluster
 from tests.cli.conftest import assert_one_line_error, assert_usage_error
 
 distributed = pytest.importorskip("distributed")
@@ -125,7 +125,7 @@ def test_a_scheduler_that_does_not_answer(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[object], does_listen: bool
 ) -> None:
     """One line that names it; exit code 2."""
-    monkeypatch.setattr(dask_engine, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(dask_cluster, "_CONNECT_SECONDS", 0.5)
     with socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))
         if does_listen:
@@ -139,7 +139,7 @@ def test_workers_of_another_version(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[object]
 ) -> None:
     """One line with both versions and the cure; exit code 2."""
-    monkeypatch.setattr(dask_engine, "_own_version", lambda: "99.0")
+    monkeypatch.setattr(dask_cluster, "_own_version", lambda: "99.0")
     with scheduler(n_workers=1) as cluster:
         outcome = run(*command, cluster.scheduler_address)
     words = f"has geoquant {gq.__version__}, this is 99.0", "install geoquant 99.0 at every worker"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import geoquant as gq
-from geoquant.distributed.dask_engine import local_cluster
+from geoquant.distributed.dask_cluster import local_cluster
 from tests.cli.conftest import assert_one_line_error, assert_usage_error, contents
 
 pytest.importorskip("distributed")

@@ -12,7 +12,8 @@ import numpy as np
 
 import geoquant as gq
 from geoquant.distributed.assign import assign_shards
-from geoquant.distributed.dask_engine import DaskEngine, local_cluster
+from geoquant.distributed.dask_cluster import local_cluster
+from geoquant.distributed.dask_engine import DaskEngine
 from geoquant.distributed.engine import Engine, LocalEngine
 from geoquant.distributed.fit import fit_shards, write_codes
 from geoquant.distributed.scratch import Scratch

@@ -24,7 +24,7 @@ da = pytest.importorskip("dask.array")
 dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
 
-from geoquant.distributed.dask_engine import local_cluster  # noqa: E402
+from geoquant.distributed.dask_cluster import local_cluster  # noqa: E402
 
 X = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32).round(1)
 X[::-5] = X[:60]  # duplicates, in several blocks

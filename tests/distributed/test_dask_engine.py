@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from geoquant import InputError
-from geoquant.distributed import dask_engine
-from geoquant.distributed.dask_engine import DaskEngine, connect, local_cluster
+from geoquant.distributed import dask_cluster, dask_engine
+from geoquant.distributed.dask_cluster import connect, local_cluster
+from geoquant.distributed.dask_engine import DaskEngine
 from geoquant.distributed.engine import map_tasks
 from geoquant.errors import ResourceError
 from tests.distributed.clusters import KillingEngine
@@ -126,7 +127,7 @@ def test_the_least_memory_is_enough_for_the_libraries(client: Client) -> None:
     ):
         local_cluster(1, memory_limit="60MB").__enter__()
     (resident,) = client.run(resident_after_a_fit, workers=[min(client.nthreads())]).values()
-    assert resident < 0.8 * dask_engine._LEAST_MEMORY
+    assert resident < 0.8 * dask_cluster._LEAST_MEMORY
 
 
 def pause(dask_worker: Worker) -> None:
@@ -168,7 +169,7 @@ def test_a_cluster_that_does_not_close() -> None:
             raise TimeoutError(timeout)
 
     cluster = Stuck()
-    dask_engine._close(cluster)
+    dask_cluster._close(cluster)
     worker.join(30)
     assert (worker.exitcode, other.exitcode) == (-signal.SIGKILL, None)
     other.kill()
@@ -205,7 +206,7 @@ def test_schedulers_without_tls_are_refused(address: str) -> None:
 @pytest.mark.parametrize("does_listen", [False, True], ids=["refused", "silent"])
 def test_an_unreachable_scheduler(monkeypatch: pytest.MonkeyPatch, does_listen: bool) -> None:
     """Where nobody listens, and where nobody ever answers: the error names it and the cure."""
-    monkeypatch.setattr(dask_engine, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(dask_cluster, "_CONNECT_SECONDS", 0.5)
     with socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))
         if does_listen:
@@ -219,7 +220,7 @@ def test_workers_of_another_version_are_refused(
     monkeypatch: pytest.MonkeyPatch, client: Client
 ) -> None:
     """The error names worker, both versions, and the cure."""
-    monkeypatch.setattr(dask_engine, "_own_version", lambda: "99.0")
+    monkeypatch.setattr(dask_cluster, "_own_version", lambda: "99.0")
     message = r"worker tcp://127.0.0.1:\d+ has geoquant .*, this is 99.0; install geoquant 99.0"
     with pytest.raises(InputError, match=message):
         connect(client.scheduler.address).__enter__()
@@ -229,10 +230,10 @@ def test_without_dask_it_is_asked_for() -> None:
     """The module is imported, and its use says what to install."""
     code = (
         "import sys; sys.modules['distributed'] = None\n"
-        "from geoquant.distributed.dask_engine import local_cluster\n"
+        "from geoquant.distributed.dask_cluster import local_cluster\n"
         "local_cluster(1).__enter__()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("ImportError: geoquant.distributed.dask_engine needs Dask")
+    assert last.startswith("ImportError: geoquant.distributed needs Dask")
     assert "pip install 'geoquant[distributed]'" in last

@@ -10,7 +10,8 @@ import pytest
 
 import geoquant as gq
 from geoquant.distributed.assign import assign_shards
-from geoquant.distributed.dask_engine import DaskEngine, local_cluster
+from geoquant.distributed.dask_cluster import local_cluster
+from geoquant.distributed.dask_engine import DaskEngine
 from geoquant.distributed.engine import LocalEngine
 from geoquant.errors import FileFormatError, ResourceError
 from tests.distributed.clusters import (
