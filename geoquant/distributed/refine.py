@@ -152,16 +152,26 @@ def parted_clustering(
         is_converged = not lower < energy * (1 - least_gain)
         if lower < energy:
             history.append(lower)
-        tasks = [(state, after, p, n_rounds, n_clusters) for p in parts]
-        is_changed = np.logical_or.reduce(map_tasks(engine, note_changes, tasks))
+        is_changed = _changed_cells(state, after, n_rounds, n_clusters, engine)
         _forget(state, after)
-        for name in (name for p in parts for name in tried_names(p, n_rounds)):
-            graph.scratch.remove(name)
         n_rounds += 1
         centres, state, energy = moved, after, lower
         if progress is not None:
             progress("swaps", n_rounds, max_rounds)
     return PartedClustering(centres, state, energy, tuple(history), n_rounds, is_converged)
+
+
+def _changed_cells(
+    before: PartedState, after: PartedState, number: int, n_cells: int, engine: Engine
+) -> npt.NDArray[np.bool_]:
+    """Which cells a round changed; the partitions note which nodes it did."""
+    parts = range(before.graph.n_partitions)
+    tasks = [(before, after, p, number, n_cells) for p in parts]
+    is_changed: npt.NDArray[np.bool_] = np.logical_or.reduce(map_tasks(engine, note_changes, tasks))
+    for p in parts:
+        for name in tried_names(p, number):
+            before.graph.scratch.remove(name)
+    return is_changed
 
 
 def coarse_start(
