@@ -33,6 +33,7 @@ from benchmarks.measure import ROOT
 from geoquant.distributed import fit as parted_fit
 from geoquant.distributed.dask_cluster import local_cluster
 from geoquant.distributed.dask_engine import DaskEngine
+from geoquant.distributed.grouping import MOST_LOAD
 from geoquant.distributed.scratch import Scratch
 from geoquant.distributed.shards import shards_of_files
 from geoquant.graph.knn import n_cells_for
@@ -46,6 +47,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "distributed_cost.json"
 _ROWS_PER_SHARD = 250_000
 _NEIGHBORS = 10
 _N_WORKERS = 2
+
+#: Bytes of a worker without work, and for each node whose neighbours it finds.
+_LIBRARIES, _BYTES_OF_OWN = 2e8, 640
 
 Row = dict[str, Any]
 
@@ -112,7 +116,7 @@ def measured(folder: Path, k: int, n_partitions: int | None, memory_limit: str) 
         parted_fit.write_codes(fit, engine)
         seconds = time.perf_counter() - begin
         workers = list(client.run(usage_of_process).values())
-        compared = n_compared(Path(scratch))
+        compared, foreign = n_compared(Path(scratch)), most_foreign(Path(scratch))
     return {
         "n": shards.n_rows,
         "d": shards.width,
@@ -123,6 +127,7 @@ def measured(folder: Path, k: int, n_partitions: int | None, memory_limit: str) 
         "tasks": {name: round(s, 2) for name, s in engine.seconds.items()},
         "cells": n_cells_for(shards.n_rows, exact=False),
         "compared": round(compared),
+        "most_foreign": foreign,
         "largest_partition": max(fit.graph.partition.sizes),
         "cut_share": round(fit.graph.cut_share, 4),
         "components": fit.n_components,
@@ -162,6 +167,15 @@ def swapped(folder: Path, k: int) -> Row:
     return {"n": len(x), "k": k, "energy": found.inertia, "seconds": seconds}
 
 
+def most_foreign(scratch: Path) -> int:
+    """How many points of other partitions one of them looks at, at most."""
+    part, size = np.load(scratch / "block-part.npy"), np.load(scratch / "block-size.npy")
+    pairs = np.load(scratch / "cell-pairs.npy")
+    of_pair = part[pairs]
+    seen = [np.unique(pairs[(of_pair == p).any(axis=1)]) for p in range(part.max() + 1)]
+    return max(int(size[cells[part[cells] != p]].sum()) for p, cells in enumerate(seen))
+
+
 # -------------------------------------------------------------------------------- the cost model
 
 #: Tasks by the kind of work they are; what is in none is work of the client, which grows with n.
@@ -178,6 +192,8 @@ TASKS = {
 }
 
 
+#: Of swaps, in fits without `algorithm="swap"`.
+MOST_ROUNDS = 8
 #: Kinds of work that are done partition by partition, by no more workers than there are of these.
 BY_PARTITION = ("neighbours", "edges", "searches", "swaps", "codes")
 
@@ -225,21 +241,26 @@ def foreseen(n: int, partitions: int, rows: list[Row], n_workers: int = _N_WORKE
     per_cell = known["compared"] / (known["n"] / known["cells"])
     row = {**known, "n": n, "partitions": partitions, "cells": cells}
     row["compared"] = per_cell * n / cells
+    if n > known["n"]:  # a round has ever fewer of the candidates: none is the last by itself
+        row["rounds"], row["searches"] = MOST_ROUNDS, MOST_ROUNDS + 2
     rate = constants(rows)
     row["kinds"] = {kind: share * rate[kind] for kind, share in work_of(row, n_workers).items()}
     row["seconds"] = sum(row["kinds"].values())
     row["bytes_written"] = known["bytes_written"] / known["n"] * n
-    bytes_per_node, base = memory_line(rows)
-    row["peak_bytes"] = base + bytes_per_node * n / partitions
+    row["most_foreign"] = known["most_foreign"] / known["n"] * n
+    row["peak_bytes"] = peak_of(row, rows)
     return row
 
 
-def memory_line(rows: list[Row]) -> tuple[float, float]:
-    """Peak of a worker by the mean size of a partition: bytes a node, and what is always there."""
-    size = np.array([[row["n"] / row["partitions"] / 1e6, 1.0] for row in rows])
-    peak = np.array([row["peak_bytes"] for row in rows])
-    slope, base = np.linalg.lstsq(size, peak)[0].tolist()
-    return slope / 1e6, base
+def peak_of(row: Row, rows: list[Row]) -> float:
+    """Memory of a worker: that of a shard of the same size, or of a partition's neighbours.
+
+    The latter by its arrays: points of others twice and three numbers for each; own points with
+    neighbours and candidates beside, in a partition of the most that it may hold.
+    """
+    own = MOST_LOAD * row["n"] / row["partitions"]
+    joined = _LIBRARIES + own * _BYTES_OF_OWN + row["most_foreign"] * 4 * (2 * row["d"] + 6)
+    return max(joined, *(known["peak_bytes"] for known in rows))
 
 
 # ------------------------------------------------------------------------------------- commands

@@ -14,6 +14,7 @@ pytest.importorskip("distributed")
 
 import geoquant.distributed
 from benchmarks import distributed_cost as cost
+from geoquant.distributed import refine
 from geoquant.distributed.engine import LocalEngine, map_tasks
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def row(n: int, partitions: int, seconds: float) -> cost.Row:
     tasks = {"join_partition": seconds / 2, "propose_swaps": seconds / 4}
     counts = {"k": 64, "compared": n // 10, "cells": max(1, n // 244), "searches": 4, "rounds": 3}
-    sizes = {"peak_bytes": 10**8 + 500 * n // partitions, "bytes_written": 900 * n}
+    sizes = {"peak_bytes": 10**8, "bytes_written": 900 * n, "most_foreign": n // 2}
     return {"n": n, "d": 20, "partitions": partitions, "seconds": seconds, "tasks": tasks} | (
         counts | sizes
     )
@@ -45,7 +46,22 @@ def test_more_latents_cost_more_and_more_workers_less() -> None:
     assert two["seconds"] > 25 * 150
     assert four["kinds"]["neighbours"] == two["kinds"]["neighbours"] / 2
     assert four["kinds"]["client"] == two["kinds"]["client"]
-    assert two["peak_bytes"] == pytest.approx(1e8 + 500 * 10**7 / 8)
+    assert two["peak_bytes"] == pytest.approx(
+        2e8 + 640 * 1.6 * 10**7 / 8 + two["most_foreign"] * 184
+    )
+
+
+def test_points_of_others_are_counted(tmp_path: Path) -> None:
+    """Three blocks in two partitions: the second looks at five points, the first at three."""
+    np.save(tmp_path / "block-size.npy", np.array([5, 7, 3]))
+    np.save(tmp_path / "block-part.npy", np.array([0, 0, 1]))
+    np.save(tmp_path / "cell-pairs.npy", np.array([[0, 1], [0, 2]]))
+    assert cost.most_foreign(tmp_path) == 5
+
+
+def test_the_most_rounds_are_those_of_fits() -> None:
+    """The model knows when fits stop."""
+    assert cost.MOST_ROUNDS == refine._MOST_ROUNDS_OF_FEW
 
 
 def test_points_compared_are_counted(tmp_path: Path) -> None:

@@ -297,6 +297,20 @@ def test_means_do_not_depend_on_the_partition(tmp_path: Path, n_partitions: int)
 MEANS: dict[str, bytes] = {}
 
 
+def test_few_candidates_have_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a number of evaluations, rounds end even where each still gains."""
+    monkeypatch.setattr(refine, "_MOST_ROUNDS_OF_FEW", 1)
+    monkeypatch.setattr(refine, "_MOST_COARSE_NODES", 9)  # a poor start
+    generator = np.random.default_rng(1)
+    with spread(random_graph(4, 400), strewn(400, 4)) as parted:
+        few = parted_clustering(parted, 9, ENGINE, power=2, generator=generator)
+        more = parted_clustering(
+            parted, 9, ENGINE, power=2, generator=generator, max_evaluations=10**9
+        )
+    assert (few.n_rounds, few.is_converged) == (1, False)
+    assert more.n_rounds > 1
+
+
 def test_a_grid_of_ties() -> None:
     """On a grid, where most swaps are ties, rounds end."""
     with spread(grid(20, 20), strewn(400, 4)) as parted:
