@@ -47,9 +47,10 @@ class Partition:
     """Where the points of each cell are, and which cells are compared.
 
     The scratch folder holds, for partition p, ``part{p}-node``, ``-point``, ``-weight`` (cell by
-    cell, ascending within), ``-ascending`` (nodes) and ``-place`` (where each of these is); for the
-    cells ``cell-part``, ``cell-begin`` (place of its first point in its partition), ``cell-size``
-    and, unless all are compared, ``cell-pairs``.
+    cell, ascending within), ``-ascending`` (nodes) and ``-place`` (where each of these is); the
+    partition of each cell in ``cell-part``, and unless all are compared ``cell-pairs``. What is
+    compared are blocks, each of some cells of one partition, or of one where not all are compared:
+    ``block-part``, ``block-begin`` (place of its first point in its partition), ``block-size``.
 
     Attributes
     ----------
