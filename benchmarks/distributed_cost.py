@@ -34,6 +34,7 @@ from geoquant.distributed import fit as parted_fit
 from geoquant.distributed.dask_cluster import local_cluster
 from geoquant.distributed.dask_engine import DaskEngine
 from geoquant.distributed.grouping import MOST_LOAD
+from geoquant.distributed.refine import MOST_ROUNDS_OF_FEW
 from geoquant.distributed.scratch import Scratch
 from geoquant.distributed.shards import shards_of_files
 from geoquant.graph.knn import n_cells_for
@@ -192,8 +193,6 @@ TASKS = {
 }
 
 
-#: Of swaps, in fits without `algorithm="swap"`.
-MOST_ROUNDS = 8
 #: Kinds of work that are done partition by partition, by no more workers than there are of these.
 BY_PARTITION = ("neighbours", "edges", "searches", "swaps", "codes")
 
@@ -242,7 +241,7 @@ def foreseen(n: int, partitions: int, rows: list[Row], n_workers: int = _N_WORKE
     row = {**known, "n": n, "partitions": partitions, "cells": cells}
     row["compared"] = per_cell * n / cells
     if n > known["n"]:  # a round has ever fewer of the candidates: none is the last by itself
-        row["rounds"], row["searches"] = MOST_ROUNDS, MOST_ROUNDS + 2
+        row["rounds"], row["searches"] = MOST_ROUNDS_OF_FEW, MOST_ROUNDS_OF_FEW + 2
     rate = constants(rows)
     row["kinds"] = {kind: share * rate[kind] for kind, share in work_of(row, n_workers).items()}
     row["seconds"] = sum(row["kinds"].values())

@@ -209,7 +209,9 @@ def near_swaps(
     history = [energy_of(paths.distance, power, weights)]
     is_changed = np.ones(len(centres), bool)
     for _ in range(_MOST_NEAR_ROUNDS):
-        candidates = generator.permutation(_nodes_near_centres(paths, is_changed))
+        candidates = generator.permutation(
+            nodes_near_centres(paths.source, paths.distance, is_changed)
+        )
         centres, energy, n_swaps, *_ = _core.swap_centres(
             graph.arrays, weights, power, centres, candidates, candidates.size, n_threads
         )
@@ -291,12 +293,37 @@ def sampled_swaps(
     return Step(step.centres, history, 1, False)
 
 
-def _nodes_near_centres(
-    paths: NearestSource, is_wanted: npt.NDArray[np.bool_]
+def nodes_near_centres(
+    source: npt.NDArray[np.int32],
+    distance: npt.NDArray[np.float64],
+    is_wanted: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.int32]:
-    """The nodes nearest to each wanted centre, of those in its cell and beside it."""
-    nodes = np.flatnonzero(is_wanted[paths.source])
-    cell, distance = paths.source[nodes], paths.distance[nodes]
+    """The 16 nodes nearest to each wanted centre in its cell, and the centre.
+
+    Parameters
+    ----------
+    source : ndarray of shape (n_nodes,), int32
+        Cell of each node.
+    distance : ndarray of shape (n_nodes,), float64
+        Of each node to the centre of its cell.
+    is_wanted : ndarray of shape (n_cells,), bool
+        Whose nodes are wanted.
+
+    Returns
+    -------
+    ndarray of int32
+        Cell by cell, the nearest first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoquant.clustering.multilevel import nodes_near_centres
+    >>> cells, wanted = np.array([0, 1, 0], np.int32), np.array([True, False])
+    >>> nodes_near_centres(cells, np.array([2.0, 0.0, 0.0]), wanted).tolist()
+    [2, 0]
+    """
+    nodes = np.flatnonzero(is_wanted[source])
+    cell, distance = source[nodes], distance[nodes]
     order = np.argsort(distance, kind="stable")  # two sorts: an interrupt is heard in between
     order = order[np.argsort(cell[order], kind="stable")]
     cell = cell[order]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoquant import _core
+from geoquant.clustering.multilevel import nodes_near_centres
 from geoquant.clustering.swap import affordable_evaluations
 from geoquant.distributed.region import region_of
 from geoquant.distributed.search import places_of
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from geoquant.distributed.search import PartedState
 
     Ints = npt.NDArray[np.int64]
-
-#: Candidates for each centre that go first: the nodes nearest to it.
-_NEAR_PER_CENTRE = 16
 
 
 class Proposal(NamedTuple):
@@ -167,14 +165,9 @@ def _candidates(
 def _near_nodes(state: PartedState, p: int, asked: Round) -> npt.NDArray[np.bool_]:
     """Marks of the nodes nearest to each centre whose cell changed."""
     n_own = state.graph.partition.sizes[p]
-    cell = np.array(state.load(p, "source")[:n_own])
-    node = np.flatnonzero(asked.is_changed[cell])
-    cell = cell[node]
-    order = np.lexsort((state.load(p, "distance")[node], cell))
-    ordered = cell[order]
-    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    source, distance = (np.array(state.load(p, kind)[:n_own]) for kind in ("source", "distance"))
     is_near = np.zeros(n_own, np.bool_)
-    is_near[node[order[rank <= _NEAR_PER_CENTRE]]] = True  # rank 0 is the centre
+    is_near[nodes_near_centres(source, distance, asked.is_changed)] = True
     return is_near
 
 

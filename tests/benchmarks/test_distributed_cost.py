@@ -14,7 +14,6 @@ pytest.importorskip("distributed")
 
 import geoquant.distributed
 from benchmarks import distributed_cost as cost
-from geoquant.distributed import refine
 from geoquant.distributed.engine import LocalEngine, map_tasks
 
 if TYPE_CHECKING:
@@ -57,11 +56,6 @@ def test_points_of_others_are_counted(tmp_path: Path) -> None:
     np.save(tmp_path / "block-part.npy", np.array([0, 0, 1]))
     np.save(tmp_path / "cell-pairs.npy", np.array([[0, 1], [0, 2]]))
     assert cost.most_foreign(tmp_path) == 5
-
-
-def test_the_most_rounds_are_those_of_fits() -> None:
-    """The model knows when fits stop."""
-    assert cost.MOST_ROUNDS == refine._MOST_ROUNDS_OF_FEW
 
 
 def test_points_compared_are_counted(tmp_path: Path) -> None:

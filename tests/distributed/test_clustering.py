@@ -299,7 +299,7 @@ MEANS: dict[str, bytes] = {}
 
 def test_few_candidates_have_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a number of evaluations, rounds end even where each still gains."""
-    monkeypatch.setattr(refine, "_MOST_ROUNDS_OF_FEW", 1)
+    monkeypatch.setattr(refine, "MOST_ROUNDS_OF_FEW", 1)
     monkeypatch.setattr(refine, "_MOST_COARSE_NODES", 9)  # a poor start
     generator = np.random.default_rng(1)
     with spread(random_graph(4, 400), strewn(400, 4)) as parted:
